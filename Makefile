@@ -1,0 +1,50 @@
+# One word each: demo, test, lint, wheel, clean. PYTHON chooses the interpreter.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+
+.PHONY: demo test unit lint format compat wheel clean
+
+demo: $(VENV)/.demo          ## the check against the built-in simulator: healthy, and with two faults
+	@$(BIN)/python contrib/demo/demo.py
+
+test: $(VENV)/.test lint     ## all tests, lint and types
+	$(BIN)/python -m pytest
+
+unit: $(VENV)/.test          ## the tests that need no process
+	$(BIN)/python -m pytest tests --ignore=tests/lab --ignore=tests/simulator
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+compat:                      ## the tests on every other Python that is installed
+	@PYTHON="$(PYTHON)" tests/compat.sh
+
+wheel: $(VENV)/.test         ## dist/: wheel and sdist
+	rm -rf dist
+	$(BIN)/pip install --quiet build
+	$(BIN)/python -m build --outdir dist .
+
+$(VENV)/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9))' || \
+	    { echo "This needs Python 3.9 or newer; name one with: make PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	    { rm -rf $(VENV); echo "Python cannot make an environment; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+
+$(VENV)/.demo: $(VENV)/bin/pip setup.cfg pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[simulator]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/bin/pip setup.cfg pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,lint]'
+	@touch $@ $(VENV)/.demo
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,5 @@
+"""``python -m check_lync_presence``."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,72 @@
+"""One attempt at the round trip, or none: what stands between the scheduler and a locked-out account.
+
+Owns the rule of the lockout guard: a refused password is tried again when it has been changed, or when the directory
+says that the account is not locked and a back-off has passed. Must not know messages or output.
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from typing import List, Optional
+
+from .lockout import BACK_OFF, LockoutGuard, Refusal
+from .net.deadline import Deadline
+from .outcome import REGISTER, Cause, Failure, Outcome
+from .roundtrip import World, presence_round_trip
+from .settings import Account, Settings
+
+ASKING_SHARE = 0.25  # of the run's time, for each user that the directory is asked about before the round trip
+
+
+def attempt(settings: Settings, context: Optional[ssl.SSLContext], world: World, deadline: Deadline) -> Outcome:
+    """Run the round trip unless a refused password stands in its way; remember what was refused and what was not."""
+    # Who advises --ntlm-mic must let it be tried: with it, it is another sign-in.
+    guard = LockoutGuard(settings.state_folders, f"{settings.target} {settings.connect} {settings.ntlm_mic}")
+    accounts = (settings.publisher, settings.subscriber)
+    held_back = []
+    asked = False
+    for account in accounts:
+        refusal = guard.refusal(account)
+        if refusal is None:
+            continue
+        asked = True
+        if not _may_try_again(refusal, account, settings, world, deadline):
+            held_back.append(_held_back(refusal, account))
+    if held_back:
+        return Outcome(settings.target, tuple(held_back), (), None, None, None)
+
+    # What the directory took is gone; the whole has one time limit.
+    outcome = presence_round_trip(settings._replace(timeout=deadline.remaining) if asked else settings, context, world)
+    refused = [failure.user for failure in outcome.failures if failure.cause is Cause.REFUSED_CREDENTIALS]
+    signed_in = [item.user for item in outcome.activities if item.name == REGISTER and item.seconds is not None]
+    not_remembered: List[str] = []
+    for account in accounts:
+        if account.uri in signed_in:
+            guard.forget(account)
+        elif account.uri in refused and not guard.remember(account, world.now()):
+            not_remembered.append(account.user)
+    if not not_remembered:
+        return outcome
+    remark = (
+        f"The refusal of {' and '.join(not_remembered)} could not be remembered "
+        f"({' or '.join(settings.state_folders)} must be a folder of our own): "
+        "the next run will try again and may lock the account out."
+    )
+    return outcome._replace(remarks=(*outcome.remarks, remark))
+
+
+def _may_try_again(refusal: Refusal, account: Account, settings: Settings, world: World, deadline: Deadline) -> bool:
+    if settings.directory is None or world.now() - refusal.tried < BACK_OFF:
+        return False
+    from .directory import DirectoryError, Finding, ask
+
+    soon = deadline.within(settings.timeout * ASKING_SHARE)
+    (answer,) = ask(settings.directory, settings.target, [(account, True)], world.now(), soon)
+    return not isinstance(answer, DirectoryError) and answer.locked is None and answer.finding is Finding.FINE
+
+
+def _held_back(refusal: Refusal, account: Account) -> Failure:
+    since = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(refusal.since))
+    text = f"No attempt, refused since {since}."
+    return Failure(REGISTER, account.uri, Cause.HELD_BACK, text, None, (), refusal.path, "")

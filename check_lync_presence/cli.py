@@ -1,0 +1,538 @@
+"""Options to Settings: the only reader of argv and of the environment.
+
+Owns usage errors and where passwords come from. Whatever goes wrong here is UNKNOWN: one line on standard output that
+says what to do, exit 3. Must not know what a run does with its Settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import re
+import sys
+from typing import Any, Callable, Dict, List, Mapping, NoReturn, Optional, Sequence, Tuple
+
+from . import __version__
+from .options import GROUPS, SECRET_KEYS, Option, all_options
+from .settings import (
+    Account,
+    AccountsFile,
+    DirectorySettings,
+    Secret,
+    Settings,
+    SettingsError,
+    Thresholds,
+    TlsSettings,
+    read_accounts_file,
+    read_private_file,
+    sip_address,
+)
+
+PROGRAM = "check_lync_presence"
+SYSTEM_ACCOUNTS = "/etc/check_lync_presence/accounts.ini"
+SYSTEM_STATE = "/var/lib/check_lync_presence"
+COMMAND_LIMIT = 10.0  # seconds that a password command may take
+MAX_TIME = 3600.0  # an hour: no scheduler waits longer for a check
+ACTIVITY_LABELS = ("register", "self_subscribe", "subscribe", "publish", "notify", "unregister")
+DEFAULT_PORTS = {"tls": 5061, "tcp": 5060, "udp": 5060}
+
+_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})\Z")
+_RANGE = re.compile(r"@?(?:(?:~|-?[0-9]+(?:\.[0-9]+)?)?:)?(?:-?[0-9]+(?:\.[0-9]+)?)?\Z")
+_LDAP_URI = re.compile(r"ldaps?://(\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]|[A-Za-z0-9_.-]+)(?::([0-9]+))?/?\Z", re.IGNORECASE)
+_TRUE, _FALSE = ("1", "yes", "true", "on"), ("0", "no", "false", "off")
+
+
+class _Parser(argparse.ArgumentParser):
+    def _print_message(self, message: str, file: Any = None) -> None:
+        # Where standard output is closed argparse would write to standard error.
+        if file is not None:
+            super()._print_message(message, file)
+
+    def error(self, message: str) -> NoReturn:
+        raise SettingsError(f"{message}; {PROGRAM} --help lists the options")
+
+    def exit(self, status: int = 0, message: Optional[str] = None) -> NoReturn:
+        # --help and --version end here; the guidelines want 3, so that a scheduler never takes them for OK.
+        raise SystemExit(3)
+
+
+def main(argv: Optional[Sequence[str]] = None) -> NoReturn:
+    """The command line. Exits with 0, 1, 2 or 3 and never in another way."""
+    # A scheduler's locale must not turn a verdict into an encoding error.
+    with contextlib.suppress(AttributeError, ValueError):
+        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    verbose = 0
+    try:
+        arguments = _arguments(argv)
+        verbose = arguments.verbose or 0
+        settings = settings_from(arguments, os.environ, _standard_input)
+        if arguments.verify_accounts:
+            from .verify import verify_accounts
+
+            verify_accounts(settings)
+        from .plugin import execute
+
+        execute(settings)
+    except SettingsError as error:
+        _unknown(str(error))
+    except KeyboardInterrupt:
+        _unknown("interrupted")
+    except Exception as error:
+        if verbose:
+            import traceback
+
+            _unknown(_bug(error), traceback.format_exc())
+        _unknown(f"{_bug(error)}; -v shows where")
+    finally:
+        _flush()
+    raise AssertionError("execute() does not return")
+
+
+def _flush() -> None:
+    """Send what was printed. To a reader that has gone, Python would complain on standard error and exit with 120."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    arguments, unknown = _parser().parse_known_args(argv)
+    if unknown:
+        # argparse would show all that it does not know, and behind --publisher-password stands a password.
+        raise SettingsError(f"unknown argument {unknown[0].partition('=')[0]}; {PROGRAM} --help lists the options")
+    return arguments
+
+
+def _standard_input() -> str:
+    """A line of standard input, which whoever started us may have closed."""
+    if sys.stdin is None:
+        return ""
+    try:
+        return sys.stdin.readline()
+    except UnicodeDecodeError:
+        raise SettingsError(f"the password on standard input is not {sys.stdin.encoding} text") from None
+
+
+def _unknown(text: str, more: str = "") -> NoReturn:
+    from .report.text import clean
+
+    lines = [f"LYNC PRESENCE UNKNOWN - {clean(text, 1000)}"] + [clean(line) for line in more.splitlines()]
+    with contextlib.suppress(OSError):
+        print("\n".join(lines))
+    sys.exit(3)
+
+
+def _bug(error: Exception) -> str:
+    return f"internal error, please report it: {type(error).__name__}: {error}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=PROGRAM,
+        allow_abbrev=False,
+        add_help=False,
+        usage="%(prog)s -H FQDN [options]",
+        description="Logs two test users on to a Lync or Skype for Business pool, publishes presence as one and checks "
+        "that the other receives it, as Test-CsPresence does.",
+        epilog="Ranges are those of the Monitoring Plugins guidelines: 5 (outside 0 to 5), 10: (below 10), "
+        "~:5 (above 5), @5:10 (inside 5 to 10). Exit codes: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.",
+    )
+    for group in GROUPS:
+        section = parser.add_argument_group(group.title)
+        for option in group.options:
+            section.add_argument(*option.names, **_argparse_of(option))
+    about = parser.add_argument_group("about")
+    about.add_argument("-V", "--version", action="version", version=f"{PROGRAM} {__version__}", help="the version")
+    about.add_argument("-h", "--help", action="help", help="this text")
+    return parser
+
+
+def _argparse_of(option: Option) -> Dict[str, Any]:
+    # Defaults are filled in after the accounts file has been read: the command line beats it, so it must show what was
+    # not given.
+    keywords: Dict[str, Any] = {"dest": option.key, "default": None, "help": option.help}
+    if option.kind == "flag":
+        keywords["action"] = "store_true"
+    elif option.kind == "count":
+        keywords["action"] = "count"
+    else:
+        keywords["metavar"] = "|".join(option.choices) or option.metavar
+        if option.repeatable:
+            keywords["action"] = "append"
+    return keywords
+
+
+def settings_from(
+    arguments: argparse.Namespace, environment: Mapping[str, str], read_stdin: Callable[[], str]
+) -> Settings:
+    """Settings from the command line, the accounts file and the environment, in this order. Raises SettingsError."""
+    target = arguments.target
+    if target is None:
+        raise SettingsError(
+            f"name the pool with -H, for example: {PROGRAM} -H pool01.contoso.example; "
+            f"{PROGRAM} --help lists the options"
+        )
+    target = _host(target, "-H")
+    both_named = arguments.publisher is not None and arguments.subscriber is not None
+    accounts = _accounts_file(arguments.accounts, environment, needed=not both_named)
+    section = accounts.section(target) if accounts is not None else None
+    if section is None and not both_named:
+        raise SettingsError(_no_section(target, accounts))
+    keys = _checked_keys(section or {}, accounts)
+    values = _Values(arguments, keys, accounts.path if accounts is not None else "")
+
+    publisher = _account("publisher", values, environment, read_stdin)
+    subscriber = _account("subscriber", values, environment, read_stdin)
+    if publisher.uri.lower() == subscriber.uri.lower():
+        raise SettingsError(f"publisher and subscriber are both {publisher.uri}; the check needs two users")
+    transport = values.choice("transport")
+    protocol = values.choice("protocol")
+    if transport == "udp":
+        if protocol == "lync":
+            raise SettingsError("Lync does not speak UDP; use --transport tls, or --protocol simple")
+        protocol = "simple"
+    port = values.port() or DEFAULT_PORTS[transport]
+    timeout, notify_timeout = values.seconds("timeout"), values.seconds("notify_timeout")
+    return Settings(
+        target=target,
+        publisher=publisher,
+        subscriber=subscriber,
+        port=port,
+        connect=_connect(values.text("connect"), port),
+        family=_family(values),
+        transport=transport,
+        protocol=protocol,
+        auth=values.choice("auth"),
+        ntlm_mic=values.flag("ntlm_mic"),
+        user_agent=values.text("user_agent") or f"UCCAPI/15.0.0 {PROGRAM}/{__version__}",
+        tls=TlsSettings(
+            ca_file=values.text("ca_file"),
+            client_cert=values.text("client_cert"),
+            client_key=values.text("client_key"),
+            minimum=values.choice("tls_min"),
+            insecure=values.flag("insecure"),
+        ),
+        directory=_directory(values, environment, read_stdin),
+        account_state=values.choice("account_state"),
+        state_folders=_state_folders(values.text("state_dir"), environment),
+        thresholds=Thresholds(_ranges(values, "warning"), _ranges(values, "critical")),
+        timeout=timeout,
+        notify_timeout=notify_timeout,
+        verbose=values.count("verbose"),
+    )
+
+
+class _Values:
+    """What was given for each option: on the command line, else in the pool's section, else its default."""
+
+    def __init__(self, arguments: argparse.Namespace, section: Dict[str, str], path: str) -> None:
+        self._arguments = vars(arguments)
+        self._section = section
+        self._path = path
+        self._options = {option.key: option for option in all_options()}
+
+    def name(self, key: str) -> str:
+        """How an error names the place of a value."""
+        if self._arguments.get(key) is not None:
+            return max(self._options[key].names, key=len)
+        return f"{key} in {self._path}"
+
+    def given_on_command_line(self, key: str) -> bool:
+        return self._arguments.get(key) is not None
+
+    def in_file(self, key: str) -> Optional[str]:
+        return self._section.get(key) or None
+
+    def text(self, key: str) -> Optional[str]:
+        value = self._arguments.get(key)
+        if value is None:
+            value = self.in_file(key)
+        default = self._options[key].default
+        if value is None:
+            return None if default is None else str(default)
+        if value == "" or "\0" in value or "\n" in value or "\r" in value:
+            raise SettingsError(f"{self.name(key)} is empty or has a line break in it")
+        return str(value)
+
+    def list(self, key: str) -> List[str]:
+        given = self._arguments.get(key)
+        return list(given) if given is not None else (self.in_file(key) or "").split()
+
+    def choice(self, key: str) -> str:
+        value = self.text(key) or ""
+        choices = self._options[key].choices
+        if value not in choices:
+            raise SettingsError(f"{self.name(key)} is {value!r}; it can be {', '.join(choices)}")
+        return value
+
+    def flag(self, key: str) -> bool:
+        if self._arguments.get(key):
+            return True
+        value = (self.in_file(key) or "no").lower()
+        if value not in _TRUE + _FALSE:
+            raise SettingsError(f"{self.name(key)} is {value!r}; it can be yes or no")
+        return value in _TRUE
+
+    def count(self, key: str) -> int:
+        given = self._arguments.get(key)
+        text = str(given) if given is not None else self.in_file(key) or "0"
+        if not (text.isascii() and text.isdigit()):
+            raise SettingsError(f"{self.name(key)} is {text!r}; it can be 0, 1, 2 or 3")
+        return min(int(text), 3)
+
+    def seconds(self, key: str) -> float:
+        text = self.text(key) or ""
+        try:
+            seconds = float(text)
+        except ValueError:
+            seconds = 0.0
+        if not 0 < seconds <= MAX_TIME:
+            raise SettingsError(
+                f"{self.name(key)} is {text!r}; it takes seconds, more than 0 and at most {MAX_TIME:.0f}"
+            )
+        return seconds
+
+    def port(self) -> Optional[int]:
+        text = self.text("port")
+        return None if text is None else _port(text, self.name("port"))
+
+
+def _accounts_file(path: Optional[str], environment: Mapping[str, str], needed: bool) -> Optional[AccountsFile]:
+    path = path or environment.get("CHECK_LYNC_PRESENCE_ACCOUNTS") or None
+    if path is not None:
+        return read_accounts_file(path)
+    # HOME may be another user's when a daemon started us: what cannot be looked at does not exist.
+    home = environment.get("HOME", "")
+    candidates = [os.path.join(home, ".config", PROGRAM, "accounts.ini")] if home else []
+    candidates.append(SYSTEM_ACCOUNTS)
+    found = next((candidate for candidate in candidates if os.path.exists(candidate)), None)
+    if found is not None:
+        return read_accounts_file(found)
+    if needed:
+        raise SettingsError(
+            "there is no accounts file (" + ", ".join(candidates) + "); name one with --accounts, "
+            "or name two users with --publisher and --subscriber"
+        )
+    return None
+
+
+def _no_section(target: str, accounts: Optional[AccountsFile]) -> str:
+    assert accounts is not None
+    sections = ", ".join(f"[{name}]" for name in accounts.sections) or "none"
+    return (
+        f"{accounts.path} has no section for the pool {target}; it has {sections}. "
+        "Add one, or name two users with --publisher and --subscriber"
+    )
+
+
+def _checked_keys(section: Dict[str, str], accounts: Optional[AccountsFile]) -> Dict[str, str]:
+    known = {option.key for option in all_options() if option.in_file}.union(SECRET_KEYS)
+    for key in section:
+        if key.replace("-", "_") not in known:
+            import difflib
+
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            path = accounts.path if accounts is not None else ""
+            raise SettingsError(f"{path} has the unknown key {key!r}{hint}")
+    return {key.replace("-", "_"): value for key, value in section.items()}
+
+
+def _account(role: str, values: _Values, environment: Mapping[str, str], read_stdin: Callable[[], str]) -> Account:
+    given = values.text(role)
+    if given is None:
+        raise SettingsError(f"there is no {role}; name one with --{role}, or as {role} = sip:… in the accounts file")
+    uri = sip_address(given)
+    # Another user's logon name and password from the file must not be tried on a user named on the command line: it
+    # would lock somebody out.
+    in_file = values.in_file(role)
+    same = in_file is not None and sip_address(in_file).lower() == uri.lower()
+    use_file = same or not values.given_on_command_line(role)
+    user = values.text(f"{role}_user") if use_file or values.given_on_command_line(f"{role}_user") else None
+    password = _password(role, values, use_file, environment, read_stdin)
+    if not password:
+        raise SettingsError(
+            f"there is no password for the {role} {uri}; give it with --{role}-password-file, in the environment as "
+            f"{role.upper()}_PASSWORD, or in the accounts file"
+        )
+    user = user or uri.partition(":")[2]
+    try:
+        (uri + user + password).encode()
+    except UnicodeEncodeError:  # octets of argv or of the environment that are no text
+        raise SettingsError(f"the address, the logon name or the password of the {role} is not UTF-8 text") from None
+    return Account(uri, user, Secret(password))
+
+
+def _state_folders(chosen: Optional[str], environment: Mapping[str, str]) -> Tuple[str, ...]:
+    if chosen is not None:
+        return (chosen,)
+    state = environment.get("XDG_STATE_HOME") or os.path.join(
+        environment.get("HOME") or "/nonexistent", ".local", "state"
+    )
+    # What a package has prepared for us comes first; it is not made here, or the first to run would own it.
+    prepared = (SYSTEM_STATE,) if os.path.isdir(SYSTEM_STATE) else ()
+    return (*prepared, os.path.join(state, PROGRAM), f"/var/tmp/{PROGRAM}-{os.geteuid()}")  # noqa: S108
+
+
+def _directory(
+    values: _Values, environment: Mapping[str, str], read_stdin: Callable[[], str]
+) -> Optional[DirectorySettings]:
+    uris = values.list("ldap_uri")
+    if not uris:
+        return None
+    for uri in uris:
+        _check_ldap_uri(uri, values.name("ldap_uri"))
+    bind = values.text("ldap_bind")
+    asked = values.text("ldap_auth")
+    auth = values.choice("ldap_auth") if asked is not None else "simple" if bind is not None else "anonymous"
+    password = ""
+    if auth == "simple":
+        password = _password("ldap", values, True, environment, read_stdin)
+        if bind is None or not password:
+            raise SettingsError(
+                "a simple bind needs --ldap-bind and a password: --ldap-password-file, LDAP_PASSWORD in the "
+                "environment, or ldap_password in the accounts file"
+            )
+    base = values.text("ldap_base")
+    try:
+        "".join((base or "", bind or "", password)).encode()
+    except UnicodeEncodeError:  # octets of argv or of the environment that are no text
+        raise SettingsError("the base, the bind account or the password of the directory is not UTF-8 text") from None
+    return DirectorySettings(
+        uris=tuple(uris),
+        base=base,
+        bind=bind,
+        password=Secret(password),
+        auth=auth,
+        ca_file=values.text("ldap_ca_file"),
+        starttls=values.flag("ldap_starttls"),
+    )
+
+
+def _check_ldap_uri(uri: str, name: str) -> None:
+    found = _LDAP_URI.match(uri)
+    if found is None:
+        raise SettingsError(f"{name} is {uri!r}; write it as ldaps://dc01.contoso.example")
+    host, port = found.groups()
+    _host(host, name)
+    if port is not None:
+        _port(port, f"the port of {name}")
+
+
+def _password(
+    role: str, values: _Values, use_file: bool, environment: Mapping[str, str], read_stdin: Callable[[], str]
+) -> str:
+    key = f"{role}_password_file"
+    if values.given_on_command_line(key):
+        return _password_file(values.text(key) or "", role, read_stdin)
+    variable = f"{role.upper()}_PASSWORD"
+    if environment.get(variable):
+        return environment[variable]
+    if not use_file:
+        return ""
+    password = values.in_file(f"{role}_password")
+    if password is not None:
+        return password
+    command = values.in_file(f"{role}_password_command")
+    if command is not None:
+        return _password_command(command, role)
+    path = values.text(key)
+    return _password_file(path, role, read_stdin) if path is not None else ""
+
+
+def _password_file(path: str, role: str, read_stdin: Callable[[], str]) -> str:
+    if path == "-":
+        return read_stdin().rstrip("\r\n")
+    lines = read_private_file(path, f"{role}'s password file").splitlines()
+    return lines[0] if lines else ""
+
+
+def _password_command(command: str, role: str) -> str:
+    import shlex
+    import subprocess
+
+    try:
+        done = subprocess.run(
+            shlex.split(command), stdin=subprocess.DEVNULL, capture_output=True, timeout=COMMAND_LIMIT, check=True
+        )
+        return done.stdout.decode().partition("\n")[0].rstrip("\r")
+    except subprocess.TimeoutExpired:
+        reason = f"it did not end within {COMMAND_LIMIT:.0f} s"
+    except subprocess.CalledProcessError as error:
+        reason = f"it ended with exit code {error.returncode}"
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it cannot be read"
+    raise SettingsError(f"{role}_password_command gave no password: {reason}")
+
+
+def _host(text: str, name: str) -> str:
+    host = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    from .net.resolve import is_ip_literal
+
+    if not _HOST.match(host) and not is_ip_literal(host):
+        hint = "; a port goes to --port" if re.search(r"^[^:]+:\d+$", host) and name == "-H" else ""
+        raise SettingsError(f"{name} is {text!r}, which is no host name and no address{hint}")
+    return host if ":" in host else host.rstrip(".").lower()
+
+
+def _port(text: str, name: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 5 or not 0 < int(text) < 65536:
+        raise SettingsError(f"{name} is {text!r}; a port is a number from 1 to 65535")
+    return int(text)
+
+
+def _connect(text: Optional[str], default_port: int) -> Optional[Tuple[str, int]]:
+    if text is None:
+        return None
+    host, port = text, ""
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket or rest[:1] not in ("", ":"):
+            raise SettingsError(f"--connect is {text!r}; write an IPv6 address with its port as [::1]:5061")
+        port = rest[1:]
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+    return _host(host, "--connect"), _port(port, "the port of --connect") if port else default_port
+
+
+def _family(values: _Values) -> Optional[int]:
+    four, six = values.flag("ipv4"), values.flag("ipv6")
+    if four and six:
+        named = [key for key in ("ipv4", "ipv6") if values.given_on_command_line(key)]
+        if len(named) != 1:
+            raise SettingsError("-4 and -6 exclude each other")
+        six = named == ["ipv6"]
+        four = not six
+    return 4 if four else 6 if six else None
+
+
+def _ranges(values: _Values, level: str) -> Dict[str, str]:
+    """Ranges by perfdata label."""
+    ranges: Dict[str, str] = {}
+    for label, key in (("latency", level), ("certificate_days", f"certificate_{level}")):
+        text = values.text(key)
+        if text is not None:
+            ranges[label] = _range(text, values.name(key))
+    key = f"activity_{level}"
+    for item in values.list(key):
+        label, equals, text = item.partition("=")
+        label = label.replace("-", "_").lower()
+        if not equals or label not in ACTIVITY_LABELS:
+            names = ", ".join(ACTIVITY_LABELS)
+            raise SettingsError(f"{values.name(key)} is {item!r}; write it as NAME=RANGE, NAME being one of {names}")
+        ranges[label] = _range(text, values.name(key))
+    return ranges
+
+
+def _range(text: str, name: str) -> str:
+    start, _, end = text.lstrip("@").rpartition(":")
+    wrong = not text or not _RANGE.match(text) or text.endswith("@")
+    if not wrong and end and start != "~":
+        wrong = float(start or 0) > float(end)
+    if wrong:
+        raise SettingsError(f"{name} is {text!r}, which is no range; write 5, 10:, ~:5, 5:10 or @5:10")
+    return text

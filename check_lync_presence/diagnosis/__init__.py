@@ -1,0 +1,170 @@
+"""From a Failure to what a person reads: Error and Diagnosis as the cmdlet has them, and advice.
+
+Owns the sentences of advice. Must not know how they are printed, nor SIP beyond status codes.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Dict, List, Mapping
+
+from ..outcome import SUBSCRIBE, Cause, Diagnosis, Failure, Outcome, Seen
+from ..settings import Account, Settings
+from . import ms_diagnostics
+
+
+def diagnose(outcome: Outcome, settings: Settings, said: Mapping[Account, str] = MappingProxyType({})) -> Diagnosis:
+    """What happened and what to do about it: one sentence of advice for each cause found.
+
+    `said` is what somebody who knows better says of an account; it stands in the place of the general advice.
+    """
+    if not outcome.failures:
+        return Diagnosis("", "", ())
+    first = outcome.failures[0]
+    found = next((read for read in map(ms_diagnostics.parse, first.diagnostics) if read is not None), None)
+    known = [
+        said[account] for account in (subject(failure, settings) for failure in outcome.failures) if account in said
+    ]
+    by_template: Dict[str, List[Failure]] = {}
+    for failure in outcome.failures:
+        if subject(failure, settings) in said and failure.cause is not Cause.HELD_BACK:
+            continue
+        by_template.setdefault(_template(failure), []).append(failure)
+    advice = [_advice(template, failures, settings) for template, failures in by_template.items()]
+    return Diagnosis(first.text, str(found) if found is not None else "", (*dict.fromkeys(known), *advice))
+
+
+def _advice(template: str, failures: List[Failure], settings: Settings) -> str:
+    accounts = list(dict.fromkeys(subject(failure, settings) for failure in failures))
+    if template == _CAUSES[Cause.REFUSED_CREDENTIALS] and len(accounts) > 1:
+        template = _BOTH_REFUSED
+    names = {
+        "user": " and ".join(account.uri for account in accounts),
+        "logon": " and ".join(account.user for account in accounts),
+        "pool": settings.target,
+        "port": settings.connect[1] if settings.connect else settings.port,
+        "detail": failures[0].detail or "What answers there",
+        "files": _files(failures),
+    }
+    return template.format_map(names)
+
+
+def subject(failure: Failure, settings: Settings) -> Account:
+    """Whom a failure is about: whoever is not found when the subscriber asks for the publisher is the publisher."""
+    if failure.user == settings.subscriber.uri and not (failure.activity == SUBSCRIBE and failure.status == 404):
+        return settings.subscriber
+    return settings.publisher
+
+
+def _template(failure: Failure) -> str:
+    if failure.cause is Cause.TLS:
+        return _TLS.get(failure.detail) or _TLS_OTHER
+    if failure.cause is Cause.NO_SCHEME and failure.detail in _SCHEMES:
+        return _SCHEMES[failure.detail]
+    if failure.cause is Cause.NO_NOTIFICATION:
+        instead = ", but {detail}" if failure.detail else ""
+        return f"The pool took the publication and did not pass it on{instead}. {_SEEN[failure.seen]}"
+    if failure.cause in (Cause.STATUS, Cause.DEREGISTERED):
+        for diagnostic in filter(None, map(ms_diagnostics.parse, failure.diagnostics)):
+            if diagnostic.code in ms_diagnostics.ADVICE:
+                return ms_diagnostics.ADVICE[diagnostic.code]
+    if failure.cause is Cause.STATUS:
+        advice = _STATUS.get(failure.status or 0) or _STATUS_OTHER
+        return f"{advice} The server asks to be left alone for {_seconds(failure)} s." if _seconds(failure) else advice
+    return _CAUSES[failure.cause]
+
+
+def _files(failures: List[Failure]) -> str:
+    """What remembers the refusals; the folder is told once."""
+    first, *others = [failure.detail for failure in failures]
+    return " and ".join((first, *(other.rpartition("/")[2] for other in others)))
+
+
+def _seconds(failure: Failure) -> str:
+    digits = failure.retry_after.partition(";")[0].partition("(")[0].strip()
+    return digits if digits.isascii() and digits.isdigit() and len(digits) < 8 else ""
+
+
+_CAUSES = {
+    Cause.RESOLVE: "Check the name given with -H and the name servers of this host, or name the server with --connect.",
+    Cause.CONNECT: "Check that the Front-End service (RtcSrv) runs on {pool}, and the firewall for TCP port {port}.",
+    Cause.CLOSED: "{detail} or a device in between hung up: check the event log (LS Protocol Stack) of {pool}, the load "
+    "balancer and the firewall.",
+    Cause.NO_ANSWER: "The connection stands and SIP is not answered: the Front-End service of {pool} hangs or is "
+    "overloaded; check its performance counters and event log.",
+    Cause.PROTOCOL: "{detail} does not behave like a front end: check -H, --port and --connect, and "
+    "devices in between.",
+    Cause.REFUSED_CREDENTIALS: "The pool refuses the logon name {logon} or its password: check both, and that the account is "
+    "not locked, disabled or expired (Get-ADUser, Unlock-ADAccount). Every further attempt may lock it out.",
+    Cause.HELD_BACK: "The check does not try a refused password again, so as not to lock {logon} out: store the right one (it is "
+    "tried at once), or remove {files} to try this one again.",
+    Cause.NO_SCHEME: "Allow NTLM on the pool: Set-CsProxyConfiguration -UseNtlmForClientToProxyAuth $true",
+    Cause.SIGNATURE: "Something between this host and {pool} alters or injects messages: treat it as a security incident "
+    "until it is explained.",
+    Cause.REDIRECT: "Check where the user is homed (Get-CsUser -Identity {user}: RegistrarPool) and test that pool with -H.",
+    Cause.DEREGISTERED: "The user was disabled, moved or signed off elsewhere (a pool allows 8 endpoints a user): check "
+    "Get-CsUser -Identity {user}.",
+    Cause.NOT_ENABLED: "The server does not offer vnd-microsoft-roaming-self: enable {user} for enhanced presence (Enable-CsUser; "
+    "msRTCSIP-OptionFlags needs 256), or this is no Lync front end.",
+}
+
+# What a fresh look at the publisher's presence says of a notification that did not come.
+_SEEN = {
+    Seen.PUBLICATION: "A new subscription shows it: storing works and notifying does not; check LS User Services on {pool}.",
+    Seen.OTHER: "A new subscription shows an older presence: it was not stored or not aggregated; check LS User Services and "
+    "the replication of the presence database of {pool}.",
+    Seen.NOTHING: "A new subscription shows nothing of the publisher: the subscriber may not see it; check the privacy "
+    "relationship of the two users.",
+    None: "Check LS User Services and the replication of the presence database of {pool}, and that the subscriber may see "
+    "the publisher.",
+}
+_SCHEMES = {
+    "Digest": "The server asks for Digest: it is not a Lync or Skype for Business front end.",
+    "challenge": "Check the NTLM policies of {pool} (Network security: minimum session security for NTLM SSP based servers).",
+}
+_BOTH_REFUSED = (
+    "The pool refuses both {logon}: that is seldom two wrong passwords. Check the clocks, the NTLM policies of the domain "
+    "(one that insists on a MIC needs --ntlm-mic), then the accounts; further attempts may lock them out."
+)
+
+_STATUS = {
+    400: "The server calls the request malformed: check that {pool} is a Lync or Skype for Business front end.",
+    401: "The server asks for a new sign-in in the middle of the run: check the clock and the event log of {pool}.",
+    403: "The server forbids it: check the policies of {user} (Get-CsUser -Identity {user}).",
+    404: "The server does not know {user}: check Get-CsUser -Identity {user}; for a new user wait for the User Replicator.",
+    407: "A proxy asks for a new sign-in in the middle of the run: check the clock and the event log of {pool}.",
+    409: "Somebody else writes the presence of {user} at the same time: give every check its own pair of test users.",
+    480: "The user services of {pool} are not available for {user}: check the Front-End services (Get-CsWindowsService).",
+    481: "The server has forgotten the subscription: check whether {pool} fails over or restarts its services.",
+    500: "The server failed inside: check the event log of {pool}.",
+    503: "The pool is not ready (starting, draining, or its database is down): check Get-CsWindowsService on {pool} and its "
+    "SQL server.",
+    504: "A server behind the front end is not reachable: check the connections between the servers of {pool}.",
+}
+_STATUS_OTHER = "Check the event log of {pool}, and the meaning of the status with -v."
+
+_RENEW = "Renew the server's certificate (Request-CsCertificate, Set-CsCertificate) on {pool}."
+_ISSUER = "The issuer of the certificate is not known here: give the company's root certificate with --ca-file."
+_NAMES = "The certificate is for other names: check that -H has the pool's FQDN as the certificate has it."
+_PLAIN = "What listens on port {port} does not speak TLS: check --port; for SIP without TLS use --transport tcp."
+_OLD = "Lync 2013 hosts may offer TLS 1.0 only: update them, or allow it here with --tls-min 1.0."
+_TLS_OTHER = "Check the certificate and the TLS settings of {pool}, and devices in between."
+
+# OpenSSL: X509_V_ERR_* numbers of a refused certificate, reasons of a failed handshake.
+_TLS = {
+    "VERIFY_9": "The certificate is not valid yet: check the clock of this host and the certificate of {pool}.",
+    "VERIFY_10": _RENEW,
+    "VERIFY_18": _ISSUER,
+    "VERIFY_19": _ISSUER,
+    "VERIFY_20": _ISSUER,
+    "VERIFY_21": _ISSUER,
+    "VERIFY_62": _NAMES,
+    "VERIFY_64": _NAMES,
+    "WRONG_VERSION_NUMBER": _PLAIN,
+    "RECORD_LAYER_FAILURE": _PLAIN,
+    "HTTP_REQUEST": _PLAIN,
+    "UNSUPPORTED_PROTOCOL": _OLD,
+    "TLSV1_ALERT_PROTOCOL_VERSION": _OLD,
+    "UNSAFE_LEGACY_RENEGOTIATION_DISABLED": _OLD,
+    "TIMEOUT": "The port accepts connections and does not speak TLS: the Front-End service hangs, or --port is wrong.",
+}

@@ -1,0 +1,429 @@
+"""One login of one user on Lync (MS-SIPREGE, MS-PRES): the activities of the round trip as messages.
+
+Owns which message belongs to which activity, and what this endpoint has published. Must not know the order of the
+activities nor the other user's endpoint.
+"""
+
+from __future__ import annotations
+
+from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
+
+from ..markup import DocumentError
+from ..net.deadline import Deadline
+from ..outcome import Cause, PresenceError, Seen
+from ..settings import Account
+from ..sip.dialog import Dialog
+from ..sip.message import Header, Message, Request, Response
+from ..sip.uri import AddressError, parse_name_addr, same_address, split_list
+from ..useragent import UserAgent
+from . import categories
+from .categories import Publication, SelfPresence
+from .guard import AssociationGuard, status_error
+from .identity import instance_id, machine_instance
+from .sign_in import NtlmOptions, sign_in
+
+_METHODS = "INVITE, MESSAGE, INFO, SUBSCRIBE, OPTIONS, BYE, CANCEL, NOTIFY, ACK, REFER, BENOTIFY"
+_ROAMING_SELF = "vnd-microsoft-roaming-self"
+_ENHANCED = "msrtc-event-categories"
+
+MAX_SKEW = 300.0  # MS-SIPAE: Kerberos tolerates 5 minutes, NTLM 15
+TIMER_N = 32.0  # RFC 6665 4.1.2.4: 64 × T1 for the notification that belongs to a subscription
+
+# What a server may answer to an instance number that it does not like; anything else is not about the number.
+_REFUSED_INSTANCE = (400, 403, 413, 488, 606)
+
+
+class Registration(NamedTuple):
+    """What the 200 to REGISTER told: the Contact for later requests, and whether the
+    server takes batched subscriptions."""
+
+    contact: str
+    batches: bool
+
+
+class LyncEndpoint:
+    """A user's endpoint on a connection; `epid` is its id, eight hexadecimal digits or more, fresh for every run."""
+
+    subscribes_to_itself = True  # to learn what it has published, and in which versions
+
+    def __init__(self, agent: UserAgent, account: Account, epid: str, user_agent: str, ntlm: NtlmOptions) -> None:
+        self.agent = agent
+        self.account = account
+        self.remarks: List[str] = []
+        self.registration: Optional[Registration] = None
+        self.unread = 0
+        self._epid = epid
+        self._user_agent = user_agent
+        self._ntlm = ntlm
+        self._guard: Optional[AssociationGuard] = None
+        self._opaque_contact = agent.token(10)
+        self._register_dialog = self._dialog(account.uri)
+        self._subscription: Optional[Dialog] = None
+        self._self: SelfPresence = SelfPresence((), None)
+        self._published: List[Publication] = []
+        self._replaced: List[Publication] = []
+
+    # ------------------------------------------------------------ activities
+
+    async def register(self, deadline: Deadline) -> Tuple[str, ...]:
+        """Sign in and register; returns what a log should say of it. Raises PresenceError, Redirected."""
+        self.agent.dialogs.append(self._register_dialog)
+        signed_in = await sign_in(self.agent, self.account, self._ntlm, self._register_request, deadline)
+        response, self._guard = signed_in.response, signed_in.guard
+        skew = abs(signed_in.clock_difference or 0.0)
+        if skew > MAX_SKEW:
+            self.remarks.append(f"The clocks of the server and of this host are {skew / 60:.0f} minutes apart.")
+        supported = {part.strip().lower() for value in response.all("Supported") for part in value.split(",")}
+        events = {part.strip().lower() for value in response.all("Allow-Events") for part in value.split(",")}
+        if _ROAMING_SELF not in events or _ENHANCED not in supported:
+            text = "Registered without enhanced presence."
+            raise PresenceError(Cause.NOT_ENABLED, text, response.status)
+        if 'is-connected-to-primary="no"' in (response.get("presence-state") or "").lower():
+            self.remarks.append(
+                f"{self.account.uri} is served by a backup registrar (survivable mode), where presence does not work."
+            )
+        self.registration = Registration(self._gruu(response), "adhoclist" in supported)
+        server = response.get("Server") or "a server that does not name itself"
+        return ("Authentication: NTLM", f"Registered with {server} at {self.agent.connection.peer}")
+
+    async def self_subscribe(self, deadline: Deadline) -> None:
+        """Learn the own publications and who may see them. Raises PresenceError."""
+        dialog = self._dialog(self.account.uri)
+        self.agent.dialogs.append(dialog)
+        headers = (
+            ("Event", _ROAMING_SELF),
+            ("Accept", categories.SELF_TYPE),
+            ("Supported", "com.microsoft.autoextend"),
+            *_NOTIFICATION_HEADERS,
+            ("Content-Type", categories.SELF_TYPE),
+        )
+        body = categories.self_subscription_document()
+        response = await self._exchange(lambda: self._request("SUBSCRIBE", dialog, headers, body), deadline)
+        _expect_success(response)
+        dialog.establish(response)
+        body = response.body
+        if not _piggybacked(response):
+            body = await self._first_notification(dialog, deadline)
+        try:
+            self._self = categories.parse_self(body)
+        except DocumentError as error:
+            raise PresenceError(Cause.PROTOCOL, f"The user's own presence is {error}.") from None
+
+    async def subscribe(self, presentity: str, deadline: Deadline) -> None:
+        """Become a watcher of `presentity`. Raises PresenceError."""
+        assert self.registration is not None
+        if self.registration.batches:
+            response = await self._subscribe(self.account.uri, presentity, deadline, _BATCH_HEADERS)
+            listed = next((item for item in self._resources(response) if same_address(item.uri, presentity)), None)
+            if listed is None or listed.state == "active":
+                return
+            if listed.state != "resubscribe":
+                reason = ", ".join(filter(None, (listed.state, listed.reason)))
+                text = f"The server does not let {self.account.uri} watch {presentity} ({reason})."
+                raise PresenceError(Cause.STATUS, text, response.status)
+            if listed.pool:
+                await self._subscribe(f"sip:{listed.pool}", presentity, deadline, _BATCH_HEADERS)
+                return
+        await self._subscribe(presentity, presentity, deadline, ())
+
+    async def publish(self, marker: str, watcher: Account, sent: Callable[[], None], deadline: Deadline) -> None:
+        """Publish a note with `marker`, and a state, under instance numbers of this endpoint. Raises PresenceError.
+
+        `sent` is called each time the publication is about to leave.
+        """
+        await self._let_see(watcher, deadline)
+        own = machine_instance(self._epid)
+        containers = self._note_containers(watcher)
+        states = [
+            Publication("state", own, container, 0, "endpoint", categories.machine_state(categories.AVAILABLE))
+            for container in categories.STATE_CONTAINERS
+        ]
+        notes = [
+            Publication("note", own, container, 0, "endpoint", categories.note(marker)) for container in containers
+        ]
+        response = await self._publish(states + notes, sent, deadline)
+        if response.status in _REFUSED_INSTANCE:
+            notes = [self._usual_note(container, marker) for container in containers]
+            response = await self._publish(states + notes, sent, deadline)
+            if response.status < 300:
+                self.remarks.append(
+                    f"The server takes no note of an endpoint's own; the note of {self.account.uri} was replaced "
+                    "for the duration of the check."
+                )
+                self._replaced = [self._former_note(item) for item in notes]
+        if response.status >= 300:
+            raise status_error(response)
+
+    async def notified(self, presentity: str, marker: str, deadline: Deadline) -> None:
+        """Wait until a note of `presentity` shows `marker`. Raises TimeoutError, PresenceError."""
+        assert self._subscription is not None
+        while True:
+            request = await self.agent.notification(self._subscription, deadline)
+            if self._shows(request, presentity, marker):
+                return
+            self.unread += 1
+
+    async def look(self, presentity: str, marker: str, deadline: Deadline) -> Seen:
+        """What a fresh subscription shows of `presentity`. Raises PresenceError, TimeoutError."""
+        assert self.registration is not None
+        former = self._subscription
+        try:
+            target, extra = (self.account.uri, _BATCH_HEADERS) if self.registration.batches else (presentity, ())
+            response = await self._subscribe(target, presentity, deadline, extra)
+            carrier: Message = response
+            if not _piggybacked(response) and self._subscription is not None:
+                carrier = await self.agent.notification(self._subscription, deadline)
+        finally:
+            self._subscription = former
+        if self._shows(carrier, presentity, marker):
+            return Seen.PUBLICATION
+        return Seen.OTHER if self._presences(carrier, presentity) else Seen.NOTHING
+
+    @property
+    def registered(self) -> bool:
+        """Whether there is something to sign off."""
+        return self._guard is not None
+
+    @property
+    def discarded(self) -> int:
+        """How many messages of the server were thrown away because they were not signed."""
+        return self._guard.unsigned if self._guard is not None else 0
+
+    async def withdraw(self, deadline: Deadline) -> None:
+        """Take back what was published. Raises PresenceError."""
+        former = {item.key: item.content for item in self._replaced}
+        items = [item._replace(content=former.get(item.key, "")) for item in self._published]
+        if items:
+            _expect_success(await self._put(items, deadline))
+
+    async def unsubscribe(self, deadline: Deadline) -> None:
+        """End the subscription to the other user. Raises PresenceError."""
+        dialog = self._subscription
+        if dialog is None:
+            return
+        headers = (("Event", "presence"), ("Expires", "0"))
+        target = dialog.remote_target
+        await self._exchange(lambda: self._request("SUBSCRIBE", dialog, headers, uri=target), deadline)
+
+    async def unregister(self, deadline: Deadline) -> None:
+        """End the registration, and with it everything that is bound to this endpoint. Raises PresenceError."""
+        if self.registered:
+            _expect_success(await self._exchange(lambda: self._register_request((("Expires", "0"),)), deadline))
+
+    # -------------------------------------------------------------- messages
+
+    def _dialog(self, remote: str) -> Dialog:
+        agent = self.agent
+        return Dialog(agent.token(32), self.account.uri, agent.token(10), remote, f";epid={self._epid}")
+
+    def _request(
+        self,
+        method: str,
+        dialog: Dialog,
+        headers: Tuple[Header, ...],
+        body: bytes = b"",
+        uri: Optional[str] = None,
+    ) -> Request:
+        assert self.registration is not None
+        return Request(
+            method,
+            uri or dialog.remote,
+            (
+                ("Via", self.agent.via()),
+                *dialog.headers(method),
+                ("Max-Forwards", "70"),  # RFC 3261 8.1.1.6
+                ("User-Agent", self._user_agent),
+                ("Contact", f"<{self.registration.contact}>"),
+                *headers,
+            ),
+            body,
+        )
+
+    def _register_request(self, extra: Tuple[Header, ...] = ()) -> Request:
+        agent = self.agent
+        contact = (
+            f"<sip:{agent.connection.local};transport={agent.transport.lower()};ms-opaque={self._opaque_contact}>"
+            f';methods="{_METHODS}";proxy=replace;+sip.instance="<urn:uuid:{instance_id(self._epid)}>"'
+        )
+        return Request(
+            "REGISTER",
+            f"sip:{self.account.domain}",
+            (
+                ("Via", agent.via()),
+                *self._register_dialog.headers("REGISTER"),
+                ("Max-Forwards", "70"),
+                ("User-Agent", self._user_agent),
+                ("Contact", contact),
+                ("Supported", "gruu-10, adhoclist, msrtc-event-categories, com.microsoft.msrtc.presence"),
+                ("Event", "registration"),
+                ("Allow-Events", "presence"),
+                ("ms-keep-alive", "UAC;hop-hop=yes"),
+                *extra,
+            ),
+        )
+
+    async def _exchange(self, build: Callable[[], Request], deadline: Deadline) -> Response:
+        """Send a request and return its final response; a challenge is answered once, by signing anew."""
+        response = await self.agent.request(build(), deadline)
+        if response.status in (401, 407):
+            response = await self.agent.request(build(), deadline)
+        return response
+
+    async def _first_notification(self, dialog: Dialog, deadline: Deadline) -> bytes:
+        limit = deadline.within(TIMER_N)
+        try:
+            return (await self.agent.notification(dialog, limit)).body
+        except TimeoutError:
+            text = f"The user's own presence is not received within {limit.span} secs."
+            raise PresenceError(Cause.NO_ANSWER, text, detail="SUBSCRIBE") from None
+
+    async def _subscribe(self, uri: str, presentity: str, deadline: Deadline, extra: Tuple[Header, ...]) -> Response:
+        dialog = self._subscription = self._dialog(uri)
+        self.agent.dialogs.append(dialog)
+        headers = (
+            *extra,
+            ("Accept", f"{categories.CATEGORIES_TYPE}, application/rlmi+xml, multipart/related"),
+            *_NOTIFICATION_HEADERS,
+            ("Event", "presence"),
+            ("Content-Type", categories.SUBSCRIPTION_TYPE),
+        )
+        body = categories.subscription_document(self.account.uri, presentity)
+        response = await self._exchange(lambda: self._request("SUBSCRIBE", dialog, headers, body), deadline)
+        _expect_success(response)
+        dialog.establish(response)
+        return response
+
+    async def _service(self, content_type: str, body: bytes, deadline: Deadline) -> Response:
+        headers = (("Content-Type", content_type),)
+        return await self._exchange(
+            lambda: self._request("SERVICE", self._dialog(self.account.uri), headers, body), deadline
+        )
+
+    # ----------------------------------------------------------- publication
+
+    async def _publish(self, items: List[Publication], sent: Callable[[], None], deadline: Deadline) -> Response:
+        """Publish `items`; a version conflict is repaired once, with the versions that the server names."""
+        for repaired in (False, True):
+            # Whatever becomes of the answer, what has left has to be taken back.
+            self._published = [item._replace(version=item.version + 1) for item in items]
+            sent()
+            response = await self._put(items, deadline)
+            if response.status != 409 or repaired:
+                break
+            for conflict in _conflicts(response):
+                if 0 <= conflict.position < len(items):
+                    items[conflict.position] = items[conflict.position]._replace(version=conflict.current_version)
+        if response.status >= 300:
+            self._published = []
+        else:
+            told = self._told_versions(response)
+            self._published = [item._replace(version=told.get(item.key, item.version)) for item in self._published]
+        return response
+
+    async def _put(self, items: List[Publication], deadline: Deadline) -> Response:
+        body = categories.publish_document(self.account.uri, items)
+        return await self._service(categories.PUBLISH_TYPE, body, deadline)
+
+    def _told_versions(self, response: Response) -> Dict[Tuple[str, int, int], int]:
+        try:
+            told = categories.parse_self(response.body).categories
+        except DocumentError:
+            return {}  # the body may be missing; then the version is the next one
+        return {
+            (item.name, item.instance, item.container): item.version
+            for item in told
+            if item.instance is not None and item.container is not None
+        }
+
+    async def _let_see(self, watcher: Account, deadline: Deadline) -> None:
+        """Put the default member into the container for colleagues where a fresh account lacks it, as clients do."""
+        containers = self._self.containers
+        if containers is None or watcher.domain.lower() != self.account.domain.lower():
+            return
+        if self._container_of(watcher) is None:
+            known = containers.get(categories.COLLEAGUES)
+            body = categories.add_colleagues_document(known.version if known else 0)
+            _expect_success(await self._service(categories.MEMBERS_TYPE, body, deadline))
+        elif self._container_of(watcher) == categories.BLOCKED:
+            self.remarks.append(f"{self.account.uri} has blocked {watcher.uri}: it stands in container 32000.")
+
+    def _container_of(self, watcher: Account) -> Optional[int]:
+        return categories.container_of(
+            watcher.domain, watcher.address, self.account.domain, self._self.containers or {}
+        )
+
+    def _note_containers(self, watcher: Account) -> Tuple[int, ...]:
+        usual = categories.NOTE_CONTAINERS
+        seen = self._container_of(watcher)
+        return usual if seen is None or seen in usual or seen == categories.BLOCKED else (*usual, seen)
+
+    def _usual_note(self, container: int, marker: str) -> Publication:
+        known = self._self.find("note", categories.USUAL_NOTE_INSTANCE, container)
+        version = known.version if known is not None else 0
+        content = categories.note(marker)
+        return Publication("note", categories.USUAL_NOTE_INSTANCE, container, version, "static", content)
+
+    def _former_note(self, item: Publication) -> Publication:
+        known = self._self.find(item.category, item.instance, item.container)
+        return item._replace(content=categories.note(known.note) if known is not None and known.note else "")
+
+    # ---------------------------------------------------------- notification
+
+    def _shows(self, message: Message, presentity: str, marker: str) -> bool:
+        return any(item.note == marker for item in self._presences(message, presentity))
+
+    def _presences(self, message: Message, presentity: str) -> List[categories.Category]:
+        """What a notification, or an answer that carries one, tells of `presentity`: categories with a content."""
+        if (message.get("Event") or "").partition(";")[0].strip().lower() != "presence":
+            return []
+        try:
+            told = categories.parse_notification(message.get("Content-Type") or "", message.body)
+        except DocumentError:
+            return []
+        found = [presence for presence in told.presences if same_address(presence.uri, presentity)]
+        return [item for presence in found for item in presence.categories if item.content is not None]
+
+    def _resources(self, response: Response) -> Tuple[categories.Resource, ...]:
+        if not _piggybacked(response):
+            return ()
+        try:
+            return categories.parse_notification(response.get("Content-Type") or "", response.body).resources
+        except DocumentError as error:
+            raise PresenceError(Cause.PROTOCOL, f"The answer to SUBSCRIBE has {error}.") from None
+
+    def _gruu(self, response: Response) -> str:
+        """The GRUU that the server gave to this very endpoint, else the plain address."""
+        wanted = f"urn:uuid:{instance_id(self._epid)}"
+        for value in response.all("Contact"):
+            for part in split_list(value):
+                try:
+                    params = parse_name_addr(part).params
+                except AddressError:
+                    continue
+                if params.get("+sip.instance", "").strip("<>").lower() == wanted and params.get("gruu"):
+                    return params["gruu"]
+        return self.account.uri
+
+
+_NOTIFICATION_HEADERS = (
+    ("Supported", "ms-piggyback-first-notify"),
+    ("Supported", "ms-benotify"),
+    ("Proxy-Require", "ms-benotify"),
+)
+_BATCH_HEADERS = (("Require", "adhoclist, categoryList"), ("Supported", "eventlist"))
+
+
+def _piggybacked(response: Response) -> bool:
+    return response.get("ms-piggyback-cseq") is not None and bool(response.body)
+
+
+def _expect_success(response: Response) -> None:
+    if response.status >= 300:
+        raise status_error(response)
+
+
+def _conflicts(response: Response) -> Tuple[categories.Conflict, ...]:
+    try:
+        return categories.parse_conflicts(response.body)
+    except DocumentError:
+        return ()

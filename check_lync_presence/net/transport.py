@@ -1,0 +1,280 @@
+"""Connections over TLS or TCP: open, send, receive, close, never longer than a deadline.
+
+Owns sockets and TLS contexts. Must not know SIP.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import ssl
+import warnings
+from typing import NamedTuple, Optional, Sequence, Union
+
+from ..settings import SettingsError, TlsSettings
+from .deadline import Deadline
+from .resolve import Address
+from .tasks import READ, WRITE, ready
+
+CONNECT_LIMIT = 10.0  # a host that is up answers a SYN in its third second at the latest (RFC 6298: 1 s, then 2 s)
+READ_SIZE = 64 * 1024
+
+_VERSIONS = {
+    "1.0": ssl.TLSVersion.TLSv1,
+    "1.1": ssl.TLSVersion.TLSv1_1,
+    "1.2": ssl.TLSVersion.TLSv1_2,
+    "1.3": ssl.TLSVersion.TLSv1_3,
+}
+# OpenSSL's X509_V_ERR_* numbers whose texts repeat themselves.
+_VERIFY_FAULTS = {9: "is not valid yet", 10: "has expired", 62: "is not for {}", 64: "is not for {}"}
+_OP_LEGACY_SERVER_CONNECT = 0x4  # OpenSSL's SSL_OP_LEGACY_SERVER_CONNECT; ssl names it from Python 3.12 on
+
+
+class TransportError(Exception):
+    """The connection could not be opened, or broke. The text names the address and what happened."""
+
+
+class TcpError(TransportError):
+    """No TCP connection."""
+
+
+class UnreachableError(TransportError):
+    """Nobody takes our datagrams (ICMP says so)."""
+
+
+class TlsError(TransportError):
+    """No TLS session. `code` is OpenSSL's verification code or reason, ``""`` where it gave none."""
+
+    def __init__(self, text: str, code: str = "") -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class TlsFacts(NamedTuple):
+    """What a handshake settled. `expires` is the certificate's end as Unix time, None where it was not verified."""
+
+    version: str
+    cipher: str
+    expires: Optional[float]
+
+
+def tls_context(settings: TlsSettings) -> ssl.SSLContext:
+    """The client's context. Raises SettingsError when its files cannot be used."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if settings.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif settings.ca_file is not None:
+        try:
+            context.load_verify_locations(settings.ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise SettingsError(f"cannot use the CA file {settings.ca_file}: {_file_fault(error)}") from None
+    else:
+        context.load_default_certs()
+    if settings.client_cert is not None:
+        try:
+            # An encrypted key would make OpenSSL ask on the terminal.
+            context.load_cert_chain(settings.client_cert, settings.client_key, password=lambda: "")
+        except (OSError, ssl.SSLError) as error:
+            files = settings.client_cert + (f" and {settings.client_key}" if settings.client_key else "")
+            raise SettingsError(f"cannot use the client certificate {files}: {_file_fault(error)}") from None
+    if settings.minimum in ("1.0", "1.1"):
+        # OpenSSL 3 lets TLS below 1.2, SHA-1 and unpatched peers through at security level 0 only.
+        context.set_ciphers("DEFAULT:@SECLEVEL=0")
+        context.options |= _OP_LEGACY_SERVER_CONNECT
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the administrator has asked for it by name
+        context.minimum_version = _VERSIONS[settings.minimum]
+    return context
+
+
+class Connection:
+    """An open connection. `local` and `peer` are its addresses, `tls` its facts (None over TCP and UDP)."""
+
+    name = "TCP"
+    reliable = True
+
+    def __init__(self, sock: socket.socket, peer: Address, tls: Optional[TlsFacts]) -> None:
+        self._sock = sock
+        self.peer = peer
+        self.tls = tls
+        name = sock.getsockname()
+        self.local = Address(sock.family, name)
+
+    async def send(self, data: bytes, deadline: Deadline) -> None:
+        """Send all of `data`. Raises TransportError, TimeoutError."""
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[self._sock.send(view) :]
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError) as again:
+                await ready(self._sock, _events(again, WRITE), deadline)
+            except OSError as error:
+                raise TransportError(f"the connection to {self.peer} broke: {_reason(error)}") from None
+
+    async def receive(self, deadline: Deadline) -> bytes:
+        """The next octets, ``b""`` when the peer has closed. Raises TransportError, TimeoutError."""
+        while True:
+            if not deadline.remaining:
+                raise TimeoutError  # where there is always something to read nobody else looks at the clock
+            try:
+                return self._sock.recv(READ_SIZE)
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError) as again:
+                await ready(self._sock, _events(again, READ), deadline)
+            except (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionResetError, BrokenPipeError):
+                return b""
+            except OSError as error:
+                raise TransportError(f"the connection to {self.peer} broke: {_reason(error)}") from None
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+class DatagramConnection(Connection):
+    """UDP to one address: what is sent may be lost, what is received comes in whole messages."""
+
+    name = "UDP"
+    reliable = False
+
+    async def receive(self, deadline: Deadline) -> bytes:
+        """The next datagram. Raises TransportError, TimeoutError."""
+        while True:
+            if not deadline.remaining:
+                raise TimeoutError
+            try:
+                data = self._sock.recv(READ_SIZE)
+            except BlockingIOError:
+                await ready(self._sock, READ, deadline)
+            except OSError as error:
+                raise UnreachableError(f"cannot reach {self.peer}: {_reason(error)}") from None
+            else:
+                if data:
+                    return data
+
+
+def open_datagrams(addresses: Sequence[Address]) -> DatagramConnection:
+    """A socket for datagrams to the first address; whether somebody takes them shows later. Raises TcpError."""
+    address = addresses[0]
+    try:
+        sock = socket.socket(address.family, socket.SOCK_DGRAM)
+    except OSError as error:
+        raise TcpError(f"cannot reach {address}: {_reason(error)}") from None
+    try:
+        sock.setblocking(False)
+        sock.connect(address.sockaddr)
+    except OSError as error:
+        sock.close()
+        raise TcpError(f"cannot reach {address}: {_reason(error)}") from None
+    return DatagramConnection(sock, address, None)
+
+
+async def open_connection(
+    addresses: Sequence[Address], context: Optional[ssl.SSLContext], server_name: str, deadline: Deadline
+) -> Connection:
+    """Connect to the first address that answers; TLS for `server_name` where there is a context.
+
+    Raises TcpError of the last address when none answers, TlsError when the one that answered fails at TLS.
+    """
+    last: Optional[TcpError] = None
+    for left, address in zip(range(len(addresses), 0, -1), addresses):
+        step = deadline.within(min(CONNECT_LIMIT, deadline.remaining / left))
+        try:
+            sock = await _connect(address, step)
+        except TcpError as error:
+            last = error
+            continue
+        try:
+            tls = None
+            if context is not None:
+                sock, tls = await _handshake(sock, address, context, server_name, deadline.within(CONNECT_LIMIT))
+            return Connection(sock, address, tls)
+        except BaseException:
+            sock.close()
+            raise
+    raise last or TcpError("there is no address to connect to")
+
+
+async def _connect(address: Address, deadline: Deadline) -> socket.socket:
+    try:
+        sock = socket.socket(address.family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise TcpError(f"cannot connect to {address}: {_reason(error)}") from None
+    try:
+        sock.setblocking(False)
+        # Small messages go back and forth: Nagle's algorithm would hold each back for the peer's delayed ACK.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(BlockingIOError):
+            sock.connect(address.sockaddr)
+        await ready(sock, WRITE, deadline)
+        error_number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error_number:
+            raise OSError(error_number, os.strerror(error_number))
+    except TimeoutError as error:
+        sock.close()
+        if error.errno:  # the kernel's own limit came first
+            raise TcpError(f"cannot connect to {address}: {_reason(error)}") from None
+        raise TcpError(f"cannot connect to {address}: no answer within {deadline.span} s") from None
+    except OSError as error:
+        sock.close()
+        raise TcpError(f"cannot connect to {address}: {_reason(error)}") from None
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def _handshake(
+    plain: socket.socket, address: Address, context: ssl.SSLContext, server_name: str, deadline: Deadline
+) -> tuple[ssl.SSLSocket, TlsFacts]:
+    sock = context.wrap_socket(plain, server_hostname=server_name, do_handshake_on_connect=False)
+    try:
+        while True:
+            try:
+                sock.do_handshake()
+                break
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as again:
+                await ready(sock, _events(again, READ), deadline)
+    except TimeoutError:
+        sock.close()
+        raise TlsError(f"no answer to the TLS handshake with {address} within {deadline.span} s", "TIMEOUT") from None
+    except ssl.SSLCertVerificationError as error:
+        sock.close()
+        fault = _VERIFY_FAULTS.get(error.verify_code) or f"is not trusted: {error.verify_message.rstrip('.')}"
+        text = f"the certificate of {address} {fault.format(server_name)}"
+        raise TlsError(text, f"VERIFY_{error.verify_code}") from None
+    except OSError as error:
+        sock.close()
+        code = str(getattr(error, "reason", None) or "")
+        raise TlsError(f"the TLS handshake with {address} failed: {_reason(error)}", code) from None
+    except BaseException:
+        sock.close()
+        raise
+    certificate = sock.getpeercert()
+    expires = ssl.cert_time_to_seconds(str(certificate["notAfter"])) if certificate else None
+    cipher = sock.cipher()
+    return sock, TlsFacts(sock.version() or "", cipher[0] if cipher else "", expires)
+
+
+def _events(again: OSError, default: int) -> int:
+    if isinstance(again, ssl.SSLWantReadError):
+        return READ
+    if isinstance(again, ssl.SSLWantWriteError):
+        return WRITE
+    return default
+
+
+def _reason(error: OSError) -> str:
+    """What a person calls it: OpenSSL's reason without its source line, else the system's text."""
+    if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionResetError)):
+        return "the server closed the connection"
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.lower().replace("_", " ")
+    return error.strerror or type(error).__name__
+
+
+def _file_fault(error: Union[OSError, ssl.SSLError]) -> str:
+    if isinstance(error, ssl.SSLError):
+        return "it is not a valid PEM file, or key and certificate do not belong together"
+    return error.strerror or type(error).__name__

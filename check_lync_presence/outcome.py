@@ -1,0 +1,145 @@
+"""A run as a value: Outcome, Activity, Failure. They flow from the round trip to the edge and are only read there.
+
+Also owns PresenceError, the one family of errors that are the peer's fault and not ours.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple, Optional, Tuple
+
+# The cmdlet's names of its activities.
+REGISTER = "Register"
+SELF_SUBSCRIBE = "SelfSubscribeActivity"
+SUBSCRIBE = "SubscribePresence"
+PUBLISH = "PublishPresence"
+NOTIFY = "PresenceNotification"
+UNREGISTER = "Unregister"
+
+
+class Cause(enum.Enum):
+    """What kind of thing went wrong; diagnosis has advice for each."""
+
+    RESOLVE = "resolve"
+    CONNECT = "connect"
+    TLS = "tls"
+    CLOSED = "closed"
+    NO_ANSWER = "no answer"
+    PROTOCOL = "protocol"
+    STATUS = "status"
+    REFUSED_CREDENTIALS = "refused credentials"
+    HELD_BACK = "held back"
+    NO_SCHEME = "no scheme"
+    SIGNATURE = "signature"
+    REDIRECT = "redirect"
+    DEREGISTERED = "deregistered"
+    NOT_ENABLED = "not enabled"
+    NO_NOTIFICATION = "no notification"
+
+
+class Seen(enum.Enum):
+    """What a fresh look at the publisher's presence shows after a notification did not come."""
+
+    PUBLICATION = "the publication"
+    OTHER = "another presence"
+    NOTHING = "nothing"
+
+
+class PresenceError(Exception):
+    """The peer failed us. `str()` is the Error text; `status` is the SIP status where there was one.
+
+    `diagnostics` are the raw values of ms-diagnostics headers, `detail` says what the cause alone does not
+    (an OpenSSL code, the schemes on offer, what arrived instead),
+    `seen` what a fresh look showed where one was taken.
+    """
+
+    def __init__(
+        self,
+        cause: Cause,
+        text: str,
+        status: Optional[int] = None,
+        diagnostics: Tuple[str, ...] = (),
+        detail: str = "",
+        retry_after: str = "",
+        seen: Optional[Seen] = None,
+    ) -> None:
+        super().__init__(text)
+        self.cause = cause
+        self.status = status
+        self.diagnostics = diagnostics
+        self.detail = detail
+        self.retry_after = retry_after
+        self.seen = seen
+
+
+class Failure(NamedTuple):
+    """A PresenceError with the activity it ended and the user it happened to (``""``: to none in particular)."""
+
+    activity: str
+    user: str
+    cause: Cause
+    text: str
+    status: Optional[int]
+    diagnostics: Tuple[str, ...]
+    detail: str
+    retry_after: str
+    seen: Optional[Seen] = None
+
+
+class Activity(NamedTuple):
+    """One activity of one user. Times in seconds since the start of the run; `ended` is None if it came to no end.
+
+    `error` says why it failed, ``""`` where it did not; `details` are lines for a log.
+    """
+
+    name: str
+    user: str
+    started: float
+    ended: Optional[float]
+    details: Tuple[str, ...] = ()
+    error: str = ""
+
+    @property
+    def seconds(self) -> Optional[float]:
+        """How long it took; None unless it was completed."""
+        return None if self.ended is None or self.error else self.ended - self.started
+
+
+class WireMessage(NamedTuple):
+    """A SIP message as it was sent or received, secrets still in it; report cleans it."""
+
+    at: float
+    user: str
+    sent: bool
+    data: bytes
+
+
+class Diagnosis(NamedTuple):
+    """What a person reads of failures: `error` and `diagnosis` fill the cmdlet's fields of that name (``""``: no
+    failure), `advice` are sentences.
+    """
+
+    error: str
+    diagnosis: str
+    advice: Tuple[str, ...]
+
+
+class Outcome(NamedTuple):
+    """What a run came to. Without failures it is a success and `latency` and `notified_after` are set.
+
+    Times in seconds: `latency` from the first connection to the notification, `notified_after` from the sending of the
+    publication. `certificate_expires` is a Unix time. `remarks` are sentences that concern any verdict.
+    """
+
+    target: str
+    failures: Tuple[Failure, ...]
+    activities: Tuple[Activity, ...]
+    latency: Optional[float]
+    notified_after: Optional[float]
+    certificate_expires: Optional[float]
+    remarks: Tuple[str, ...] = ()
+    messages: Tuple[WireMessage, ...] = ()
+
+    @property
+    def success(self) -> bool:
+        return not self.failures and self.latency is not None

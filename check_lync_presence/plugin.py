@@ -1,0 +1,250 @@
+"""The nagiosplugin edge: an Outcome becomes metrics, states, a first line, long output, an exit code.
+
+Owns the mapping of verdicts to states. Nothing below imports nagiosplugin.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import time
+from typing import Any, Dict, Generator, List, NoReturn, Optional, Tuple
+
+import nagiosplugin
+from nagiosplugin.performance import Performance
+
+from .attempt import attempt
+from .net.deadline import Deadline
+from .net.transport import tls_context
+from .outcome import (
+    NOTIFY,
+    PUBLISH,
+    REGISTER,
+    SELF_SUBSCRIBE,
+    SUBSCRIBE,
+    UNREGISTER,
+    Cause,
+    Diagnosis,
+    Failure,
+    Outcome,
+)
+from .report.text import activity_log, clean, cmdlet_lines, sip_log
+from .roundtrip import World
+from .settings import Settings
+
+NAME = "LYNC PRESENCE"
+FENCE = 1  # seconds beyond the run's own deadline after which the alarm ends it: a bug, not a verdict
+
+# Perfdata label by activity.
+LABELS = {
+    REGISTER: "register",
+    SELF_SUBSCRIBE: "self_subscribe",
+    SUBSCRIBE: "subscribe",
+    PUBLISH: "publish",
+    UNREGISTER: "unregister",
+}
+# Every label of the performance data, and what it measures.
+PERFDATA = {
+    "latency": "from the first connection to the notification; only after a success",
+    "register": "both users: connection, TLS, sign-in, registration",
+    "self_subscribe": "the publisher learns what it has published",
+    "subscribe": "the subscriber becomes a watcher",
+    "publish": "the publication, until it is accepted",
+    "notify": "from the sending of the publication to the notification of it",
+    "unregister": "log-off of both users",
+    "success": "1 or 0",
+    "certificate_days": "whole days that the server's certificate has left (not with --insecure)",
+}
+# What --account-state can be.
+STATES = {"critical": nagiosplugin.Critical, "warning": nagiosplugin.Warn, "unknown": nagiosplugin.Unknown}
+SECONDS_PER_DAY = 86400
+ROOM = 119 - len(f"{NAME} CRITICAL - ")  # what a first line of less than 120 characters has left for us
+# Failures that say more of a server than of a user: where there is no room for both, whose connection it was goes.
+_OF_THE_CONNECTION = (Cause.CLOSED, Cause.NO_ANSWER, Cause.SIGNATURE)
+
+
+def execute(settings: Settings) -> NoReturn:
+    """Run the check and exit with its state."""
+    context = tls_context(settings.tls) if settings.transport == "tls" else None
+    world = World(time.monotonic, time.time, _token, socket.gethostname().partition(".")[0][:15].upper())
+    presence = _Presence(settings, context, world)
+    check = _Check(presence, *_contexts(settings), _Summary(presence))
+    # With verbose above 0 the library puts perfdata behind the long output, where Icinga cuts them to pieces; the long
+    # output is ours at every level.
+    check.main(verbose=0, timeout=math.ceil(settings.timeout) + FENCE)
+    raise AssertionError("nagiosplugin exits")
+
+
+class _Check(nagiosplugin.Check):
+    def __call__(self) -> None:
+        super().__call__()
+        for resource in self.resources:
+            if isinstance(resource, _Presence):
+                nagiosplugin.Runtime().output.add_longoutput(resource.long_output())
+
+
+class _Presence(nagiosplugin.Resource):
+    """What is measured: one run of the round trip."""
+
+    name = NAME
+
+    def __init__(self, settings: Settings, context: Any, world: World) -> None:
+        self.settings = settings
+        self._context = context
+        self._world = world
+        self.outcome: Optional[Outcome] = None
+        self.diagnosis = Diagnosis("", "", ())
+        self.proven = False
+        self.remarks: List[str] = []
+
+    def probe(self) -> Generator[nagiosplugin.Metric, None, None]:
+        settings, world = self.settings, self._world
+        deadline = Deadline(settings.timeout, world.clock)
+        self.outcome = outcome = attempt(settings, self._context, world, deadline)
+        if outcome.failures:
+            from .diagnosis import diagnose
+            from .diagnosis.accounts import investigate
+
+            said, self.proven, remark = investigate(outcome, settings, world.now(), deadline)
+            self.remarks += [remark] if remark else []
+            self.diagnosis = diagnose(outcome, settings, said)
+        yield nagiosplugin.Metric("success", 1 if outcome.success else 0, context="success")
+        for label, seconds in measured(outcome).items():
+            yield nagiosplugin.Metric(label, seconds, min=0, context=label)
+        if outcome.certificate_expires is not None:
+            days = int((outcome.certificate_expires - self._world.now()) // SECONDS_PER_DAY)
+            yield nagiosplugin.Metric("certificate_days", days, context="certificate_days")
+
+    def _sentences(self, outcome: Outcome) -> List[str]:
+        return [*outcome.remarks, *_standing_remarks(self.settings), *self.diagnosis.advice, *self.remarks]
+
+    def long_output(self) -> List[str]:
+        """Everything below the first line."""
+        outcome, settings = self.outcome, self.settings
+        assert outcome is not None
+        lines = cmdlet_lines(outcome, self.diagnosis)
+        lines += [clean(text) for text in self._sentences(outcome)]
+        if settings.verbose > 0:
+            lines += activity_log(outcome)
+        if settings.verbose > 1:
+            lines += sip_log(outcome.messages, settings)
+        return lines
+
+
+class _Verdict(nagiosplugin.Context):
+    """Success or failure of the round trip itself."""
+
+    def evaluate(self, metric: nagiosplugin.Metric, resource: nagiosplugin.Resource) -> nagiosplugin.Result:
+        assert isinstance(resource, _Presence)
+        state = nagiosplugin.Ok
+        if not metric.value:
+            state = STATES[resource.settings.account_state] if resource.proven else nagiosplugin.Critical
+        return nagiosplugin.Result(state, metric=metric)
+
+    def performance(self, metric: nagiosplugin.Metric, resource: nagiosplugin.Resource) -> Performance:
+        return Performance(metric.name, metric.value)
+
+
+class _Limited(nagiosplugin.ScalarContext):
+    """A measured value with its thresholds; perfdata in plain decimals, thresholds as they were typed."""
+
+    def __init__(self, label: str, warning: str, critical: str) -> None:
+        super().__init__(label, warning, critical)
+        self._typed = (warning, critical)
+
+    def performance(self, metric: nagiosplugin.Metric, resource: nagiosplugin.Resource) -> Performance:
+        minimum = "" if metric.min is None else metric.min
+        return Performance(metric.name, decimal(metric.value), "", *self._typed, minimum)
+
+
+class _Summary(nagiosplugin.Summary):
+    def __init__(self, presence: _Presence) -> None:
+        self._presence = presence
+
+    def ok(self, results: nagiosplugin.Results) -> str:
+        return self._line(results)
+
+    def problem(self, results: nagiosplugin.Results) -> str:
+        return self._line(results)
+
+    def _line(self, results: nagiosplugin.Results) -> str:
+        outcome, settings = self._presence.outcome, self._presence.settings
+        assert outcome is not None
+        if not outcome.success:
+            return clean(_failed(outcome))
+        text = (
+            f"{settings.publisher.uri} reached {settings.subscriber.uri} on {outcome.target} in {outcome.latency:.3f} s"
+        )
+        broken = [
+            f"{result.metric.name} {decimal(result.metric.value)} is {result.hint}"
+            for result in results
+            if result.state.code and result.metric is not None
+        ]
+        return clean(", ".join([text, *broken]))
+
+
+def _failed(outcome: Outcome) -> str:
+    first, *others = outcome.failures
+    activity = PUBLISH if first.activity == NOTIFY else first.activity
+    who = f" for {first.user}" if first.user and first.cause is not Cause.NO_NOTIFICATION else ""
+    more = f" (and {len(others)} more)" if others else ""
+    if others and all(_alike(other, first) for other in others):
+        who, more = " for both users", ""
+    reason = f"{first.text.rstrip('.')}{more}"
+    if first.cause in _OF_THE_CONNECTION and len(f"{activity} failed{who}: {reason}") > ROOM:
+        who = ""
+    return f"{activity} failed{who}: {reason}"
+
+
+def _alike(one: Failure, other: Failure) -> bool:
+    # The texts may differ in the time that each of them had.
+    return (one.activity, one.cause, one.status) == (other.activity, other.cause, other.status)
+
+
+def measured(outcome: Outcome) -> Dict[str, float]:
+    """Seconds by perfdata label; what was not measured is not there."""
+    values: Dict[str, float] = {}
+    if outcome.success and outcome.latency is not None:
+        values["latency"] = outcome.latency
+    if outcome.notified_after is not None:
+        values["notify"] = outcome.notified_after
+    for name, label in LABELS.items():
+        times = [
+            (activity.seconds, activity.started, activity.ended)
+            for activity in outcome.activities
+            if activity.name == name
+        ]
+        if times and all(seconds is not None for seconds, _, _ in times):
+            values[label] = max(end or 0.0 for _, _, end in times) - min(start for _, start, _ in times)
+    return values
+
+
+def decimal(value: float) -> str:
+    """A number in plain decimals, never with an exponent, without trailing zeros."""
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.6f}".rstrip("0").rstrip(".")
+
+
+def _contexts(settings: Settings) -> List[nagiosplugin.Context]:
+    warning, critical = settings.thresholds
+    labels: Tuple[str, ...] = ("latency", "notify", "certificate_days", *LABELS.values())
+    limited = [_Limited(label, warning.get(label, ""), critical.get(label, "")) for label in labels]
+    return [_Verdict("success"), *limited]
+
+
+def _standing_remarks(settings: Settings) -> List[str]:
+    if settings.transport != "tls":
+        remarks = [f"The connection is not encrypted (--transport {settings.transport})."]
+    elif settings.tls.insecure:
+        remarks = ["The server's certificate was not verified (--insecure)."]
+    else:
+        return []
+    if any("certificate_days" in limits for limits in settings.thresholds):
+        remarks.append("So the days that the certificate has left were not measured, and have met no threshold.")
+    return remarks
+
+
+def _token(digits: int) -> str:
+    return os.urandom((digits + 1) // 2).hex()[:digits]

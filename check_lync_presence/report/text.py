@@ -1,0 +1,99 @@
+"""Text for a terminal and a monitoring system: the one place where untrusted text becomes printable.
+
+Owns cleaning, redaction, the cmdlet's five lines, the activity log and the SIP log. Must not know nagiosplugin.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import List, Sequence
+
+from ..outcome import NOTIFY, Activity, Diagnosis, Outcome, WireMessage
+from ..settings import Settings
+
+MAX_LINE = 400  # of server text in one line: 1 KiB is what NRPE v2 carries in all
+MAX_FIELD = 200  # of server text in one of the cmdlet's lines, so that advice has room behind it
+MAX_MESSAGE = 16 * 1024  # of one SIP message with -vvv
+
+# Controls, format characters (bidirectional marks, zero width), surrogates, private use, line separators.
+_UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+# What a signature or a token is computed from must not leave the process: NTLM responses can be cracked off line.
+# A quotation that does not end is taken to end with its line.
+_SECRET_PARAMS = re.compile(
+    r'\b(gssapi-data|response|rspauth|cnonce|nonce)\s*=\s*("(?:[^"\\\r\n]|\\[^\r\n])*"?|[^\s,;"]+)', re.IGNORECASE
+)
+
+
+def clean(text: str, limit: int = MAX_LINE) -> str:
+    """`text` on one line, without control characters, markup of output (``|``) or invisible characters."""
+    if not text.isascii() or not text.isprintable():
+        text = "".join(" " if unicodedata.category(char) in _UNPRINTABLE else char for char in text)
+    text = " ".join(text.split()).replace("|", "¦").replace("<", "‹").replace(">", "›")
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def redact(text: str, secrets: Sequence[str]) -> str:
+    """`text` without authentication values and without the given secrets."""
+    text = _SECRET_PARAMS.sub(lambda match: f'{match.group(1)}="***"', text)
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "***")
+    return text
+
+
+def time_span(seconds: float) -> str:
+    """Seconds as .NET prints a TimeSpan: ``00:00:00.2140315``, ``00:00:00`` for none."""
+    ticks = round(seconds * 10_000_000)
+    whole, fraction = divmod(ticks, 10_000_000)
+    text = f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+    return f"{text}.{fraction:07d}" if fraction else text
+
+
+def cmdlet_lines(outcome: Outcome, diagnosis: Diagnosis) -> List[str]:
+    """The five properties of the cmdlet's output object."""
+    fields = (
+        ("TargetFqdn", outcome.target),
+        ("Result", "Success" if outcome.success else "Failure"),
+        ("Latency", time_span(outcome.latency or 0.0) if outcome.success else time_span(0.0)),
+        ("Error", diagnosis.error),
+        ("Diagnosis", diagnosis.diagnosis),
+    )
+    return [f"{name:<11}: {clean(value, MAX_FIELD)}".rstrip() for name, value in fields]
+
+
+def activity_log(outcome: Outcome) -> List[str]:
+    """The step-by-step account in the cmdlet's words; what ran side by side is told one after the other."""
+    lines = []
+    for activity in outcome.activities:
+        lines += _account_of(activity)
+    return lines
+
+
+def sip_log(messages: Sequence[WireMessage], settings: Settings) -> List[str]:
+    """The SIP messages: start lines, and with -vvv whole messages, secrets removed."""
+    lines = []
+    for message in messages:
+        arrow = "sent by" if message.sent else "received by"
+        text = redact(message.data.decode("utf-8", "replace"), settings.secrets)
+        start_line, _, rest = text.partition("\r\n")
+        lines.append(clean(f"{message.at:9.6f} {arrow} {message.user}: {start_line}"))
+        if settings.verbose > 2:
+            lines += [f"    {clean(line, MAX_MESSAGE)}".rstrip() for line in rest[:MAX_MESSAGE].split("\n")]
+    return lines
+
+
+def _account_of(activity: Activity) -> List[str]:
+    lines = []
+    if activity.name == NOTIFY:  # the cmdlet waits for it without an activity of its own
+        if activity.seconds is not None:
+            lines.append(f"Presence notification received in '{activity.seconds:.7f}' secs.")
+    else:
+        lines.append(f"'{activity.name}' activity started.")
+        lines += [f"    {clean(detail)}" for detail in (f"User Sip Address = {activity.user}", *activity.details)]
+        if activity.seconds is not None:
+            lines.append(f"'{activity.name}' activity completed in '{activity.seconds:.7f}' secs.")
+    if activity.error:
+        lines.append(f"An exception '{clean(activity.error)}' occurred during the presence workflow.")
+    return lines

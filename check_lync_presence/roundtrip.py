@@ -1,0 +1,356 @@
+"""The synthetic transaction of Test-CsPresence: Register, SelfSubscribe, SubscribePresence, PublishPresence, the
+notification, Unregister.
+
+Owns the order of the activities, what runs side by side, and the time each may take. Knows activities, not messages.
+"""
+
+from __future__ import annotations
+
+import ssl
+from functools import partial
+from typing import Awaitable, Callable, Dict, List, NamedTuple, Optional, Protocol, Tuple
+
+from .lync.endpoint import LyncEndpoint
+from .lync.sign_in import NtlmOptions, Redirected
+from .net.deadline import Clock, Deadline
+from .net.resolve import Address, ResolveError, is_ip_literal, resolve
+from .net.tasks import Cancelled, Job, run, together
+from .net.transport import Connection, TcpError, TlsError, open_connection, open_datagrams
+from .outcome import (
+    NOTIFY,
+    PUBLISH,
+    REGISTER,
+    SELF_SUBSCRIBE,
+    SUBSCRIBE,
+    UNREGISTER,
+    Activity,
+    Cause,
+    Failure,
+    Outcome,
+    PresenceError,
+    Seen,
+    WireMessage,
+)
+from .settings import Account, Settings
+from .sip.uri import SipUri
+from .useragent import Token, UserAgent
+
+MAX_REDIRECTS = 3
+# Once a step has failed for one user the other one's has this long, so that it can be signed off, and so that two
+# faults are reported as two.
+GRACE = 2.0
+# Once the watcher's side has failed, the answer to the publication may still be on its way, and the other way round.
+ANSWER_GRACE = 0.05
+# How long the look at the publisher's presence may take that tells why a notification is missing.
+LOOK_LIMIT = 5.0
+# What log-off gets of the run's time; a server that does not answer it must not hold up a verdict that stands.
+LOG_OFF_SHARE = 0.1
+LOG_OFF_LIMIT = 5.0
+
+
+class Endpoint(Protocol):
+    """A user's end of a dialect: one method an activity. All raise PresenceError; `remarks` concern any verdict."""
+
+    agent: UserAgent
+    remarks: List[str]
+    unread: int
+    subscribes_to_itself: bool
+
+    @property
+    def registered(self) -> bool: ...
+    @property
+    def discarded(self) -> int: ...
+    async def register(self, deadline: Deadline) -> Tuple[str, ...]: ...
+    async def self_subscribe(self, deadline: Deadline) -> None: ...
+    async def subscribe(self, presentity: str, deadline: Deadline) -> None: ...
+    async def publish(self, marker: str, watcher: Account, sent: Callable[[], None], deadline: Deadline) -> None: ...
+    async def notified(self, presentity: str, marker: str, deadline: Deadline) -> None: ...
+    async def look(self, presentity: str, marker: str, deadline: Deadline) -> Seen: ...
+    async def withdraw(self, deadline: Deadline) -> None: ...
+    async def unsubscribe(self, deadline: Deadline) -> None: ...
+    async def unregister(self, deadline: Deadline) -> None: ...
+
+
+class World(NamedTuple):
+    """What a run takes from outside: a monotonic clock, the time of day, random hexadecimal digits, the host's name."""
+
+    clock: Clock
+    now: Callable[[], float]
+    token: Token
+    hostname: str
+
+
+def presence_round_trip(settings: Settings, context: Optional[ssl.SSLContext], world: World) -> Outcome:
+    """Run the whole transaction. Whatever the peer does, the result is an Outcome, within ``settings.timeout``."""
+    trip = _RoundTrip(settings, context, world)
+    outcome: Outcome = run(trip.run(), world.clock)
+    return outcome
+
+
+class _RoundTrip:
+    def __init__(self, settings: Settings, context: Optional[ssl.SSLContext], world: World) -> None:
+        self._settings = settings
+        self._context = context
+        self._world = world
+        self._whole = Deadline(settings.timeout, world.clock)
+        reserve = min(LOG_OFF_LIMIT, settings.timeout * LOG_OFF_SHARE)
+        self._work = self._whole.within(settings.timeout - reserve)
+        self._started = world.clock()
+        self._activities: List[Activity] = []
+        self._failures: Dict[Tuple[str, str], Failure] = {}
+        self._endpoints: Dict[Account, Endpoint] = {}
+        self._remarks: List[str] = []
+        self._first_connection: Optional[float] = None
+        self._notified: Optional[float] = None
+        self._published: Optional[float] = None
+        self._expires: Optional[float] = None
+        self._messages: Optional[List[WireMessage]] = [] if settings.verbose > 1 else None
+
+    async def run(self) -> Outcome:
+        try:
+            try:
+                await self._transaction()
+            except Exception:  # a mistake of ours is no reason to stay signed in
+                await self._log_off()
+                raise
+            await self._log_off()
+        finally:  # an interruption comes here at once: a coroutine that is thrown away must not wait for anything
+            for endpoint in self._endpoints.values():
+                endpoint.agent.close()
+        latency = None
+        if self._notified is not None and self._first_connection is not None:
+            latency = self._notified - self._first_connection
+        repeated = sum(endpoint.agent.retransmissions for endpoint in self._endpoints.values())
+        if repeated:
+            self._remarks.append(f"{repeated} retransmission(s) were needed over UDP.")
+        remarks = [*self._remarks, *(text for endpoint in self._endpoints.values() for text in endpoint.remarks)]
+        return Outcome(
+            target=self._settings.target,
+            failures=tuple(self._failures.values()),
+            activities=tuple(self._activities),
+            latency=latency,
+            notified_after=self._notified - self._published if self._notified and self._published else None,
+            certificate_expires=self._expires,
+            remarks=tuple(dict.fromkeys(remarks)),
+            messages=tuple(sorted(self._messages or ())),
+        )
+
+    async def _transaction(self) -> None:
+        settings = self._settings
+        publisher, subscriber = settings.publisher, settings.subscriber
+        try:
+            addresses = await self._addresses(*(settings.connect or (settings.target, settings.port)))
+        except PresenceError as error:
+            return self._fail(REGISTER, "", error)
+
+        self._first_connection = self._world.clock()
+        if not await self._side_by_side(
+            self._activity(REGISTER, publisher, lambda: self._register(publisher, addresses)),
+            self._activity(REGISTER, subscriber, lambda: self._register(subscriber, addresses)),
+        ):
+            return None
+        ann, ben = self._endpoints[publisher], self._endpoints[subscriber]
+        steps = [self._activity(SUBSCRIBE, subscriber, lambda: ben.subscribe(publisher.uri, self._work))]
+        if ann.subscribes_to_itself:
+            steps.insert(0, self._activity(SELF_SUBSCRIBE, publisher, lambda: ann.self_subscribe(self._work)))
+        if not await self._side_by_side(*steps):
+            return None
+
+        marker = f"presence-check {self._world.token(16)}"
+        # Until the publication is answered the notification has all the time there is: a server that does not answer
+        # the publication must not be reported as one that does not notify.
+        limit = self._whole.within(settings.timeout)
+        await self._side_by_side(
+            self._activity(PUBLISH, publisher, lambda: self._publish(ann, marker, limit)),
+            self._activity(NOTIFY, subscriber, lambda: self._notification(ben, marker, limit)),
+            grace=ANSWER_GRACE,
+        )
+        return None
+
+    # ------------------------------------------------------------ activities
+
+    async def _register(self, account: Account, addresses: Tuple[Address, ...]) -> Tuple[str, ...]:
+        """Connect and register; follow redirects to the home pool."""
+        settings = self._settings
+        name = settings.target
+        chain = [str(addresses[0])]
+        while True:
+            agent = await self._connect(account, addresses, name)
+            endpoint = self._endpoints[account] = self._endpoint(agent, account, settings.protocol)
+            try:
+                return await endpoint.register(self._work)
+            except PresenceError as error:
+                # A challenge of Digest and nothing else is how a SIMPLE server answers a Lync client.
+                only_digest = error.cause is Cause.NO_SCHEME and error.detail.lower() == "digest"
+                if settings.protocol != "auto" or not only_digest:
+                    raise
+                agent.dialogs.clear()
+                endpoint = self._endpoints[account] = self._endpoint(agent, account, "simple")
+                return await endpoint.register(self._work)
+            except Redirected as redirect:
+                del self._endpoints[account]
+                agent.close()
+                addresses, name = await self._follow(redirect.target, account, chain)
+
+    def _endpoint(self, agent: UserAgent, account: Account, protocol: str) -> Endpoint:
+        settings, world = self._settings, self._world
+        if protocol == "simple":
+            from .simple.endpoint import SimpleEndpoint
+
+            return SimpleEndpoint(agent, account, settings.user_agent)
+        ntlm = NtlmOptions(settings.ntlm_mic, world.hostname, world.now)
+        return LyncEndpoint(agent, account, world.token(12), settings.user_agent, ntlm)
+
+    async def _follow(self, target: SipUri, account: Account, chain: List[str]) -> Tuple[Tuple[Address, ...], str]:
+        """Where a redirect leads: addresses, and the name that TLS checks there."""
+        settings = self._settings
+        port = target.port or settings.port
+        place = f"{target.host}:{port}"
+        trail = " → ".join([*chain, place])
+        if len(chain) > MAX_REDIRECTS or place in chain:
+            raise PresenceError(Cause.REDIRECT, f"Redirected in a circle: {trail}.", 301, detail="loop")
+        if settings.transport == "tls" and target.params.get("transport", "tls").lower() != "tls":
+            raise PresenceError(
+                Cause.REDIRECT, f"Redirected to a connection without TLS: {trail}.", 301, detail="no TLS"
+            )
+        # An address cannot be checked against a name of its own: the certificate there must be good for the pool that
+        # we were told to test. A name must belong to the organisation: credentials do not follow a redirect out of it.
+        literal = is_ip_literal(target.host)
+        if not literal and not _same_organisation(target.host, settings.target, account.domain):
+            text = f"Redirected out of {account.domain} to {target.host}."
+            raise PresenceError(Cause.REDIRECT, text, 301, detail="foreign")
+        chain.append(place)
+        self._remarks.append(f"{account.uri} was redirected to its home pool: {trail}.")
+        return await self._addresses(target.host, port), settings.target if literal else target.host
+
+    async def _publish(self, endpoint: Endpoint, marker: str, notification: Deadline) -> None:
+        def sent() -> None:
+            self._published = self._world.clock()
+
+        await endpoint.publish(marker, self._settings.subscriber, sent, self._work)
+        notification.shorten(min(self._settings.notify_timeout, self._work.remaining))
+
+    async def _notification(self, endpoint: Endpoint, marker: str, limit: Deadline) -> None:
+        try:
+            await endpoint.notified(self._settings.publisher.uri, marker, limit)
+        except TimeoutError:
+            # The cmdlet's own words.
+            text = f"Presence notification is not received within {limit.span} secs."
+            detail = []
+            if endpoint.unread:
+                detail.append(f"{endpoint.unread} other notification(s) arrived")
+            if endpoint.discarded:
+                detail.append(f"{endpoint.discarded} unsigned message(s) were discarded")
+            seen = await self._look(endpoint, marker)
+            raise PresenceError(Cause.NO_NOTIFICATION, text, detail=", ".join(detail), seen=seen) from None
+        self._notified = self._world.clock()
+
+    async def _look(self, endpoint: Endpoint, marker: str) -> Optional[Seen]:
+        """Look at the publisher's presence anew, while time is left: it tells whose fault a missing notification is."""
+        limit = self._work.within(LOOK_LIMIT)
+        if not limit.remaining:
+            return None
+        try:
+            return await endpoint.look(self._settings.publisher.uri, marker, limit)
+        except (PresenceError, TimeoutError):
+            return None
+
+    async def _log_off(self) -> None:
+        """Withdraw, unsubscribe, unregister: always tried, and never a reason for another verdict."""
+        limit = self._whole.within(LOG_OFF_LIMIT)
+        jobs = [
+            self._activity(UNREGISTER, account, partial(self._sign_off, account, endpoint, limit))
+            for account, endpoint in self._endpoints.items()
+            if endpoint.registered
+        ]
+        for result in await together(*jobs, grace=limit.limit):
+            if isinstance(result, BaseException) and not isinstance(result, (PresenceError, Cancelled)):
+                raise result
+
+    async def _sign_off(self, account: Account, endpoint: Endpoint, limit: Deadline) -> None:
+        try:
+            if account is self._settings.publisher:
+                await endpoint.withdraw(limit)
+            else:
+                await endpoint.unsubscribe(limit)
+        except PresenceError:
+            await endpoint.unregister(limit)
+            raise
+        await endpoint.unregister(limit)
+
+    # --------------------------------------------------------------- helpers
+
+    async def _addresses(self, host: str, port: int) -> Tuple[Address, ...]:
+        try:
+            return await resolve(host, port, self._settings.family, self._work)
+        except ResolveError as error:
+            raise PresenceError(Cause.RESOLVE, f"{error}.") from None
+
+    async def _connect(self, account: Account, addresses: Tuple[Address, ...], name: str) -> UserAgent:
+        try:
+            if self._settings.transport == "udp":
+                connection: Connection = open_datagrams(addresses)
+            else:
+                connection = await open_connection(addresses, self._context, name, self._work)
+        except TcpError as error:
+            raise PresenceError(Cause.CONNECT, f"{error}.") from None
+        except TlsError as error:
+            raise PresenceError(Cause.TLS, f"{error}.", detail=error.code) from None
+        if connection.tls is not None and connection.tls.expires is not None:
+            self._expires = min(self._expires or connection.tls.expires, connection.tls.expires)
+        return UserAgent(account.uri, connection, self._world.token, self._since_start, self._messages)
+
+    async def _activity(
+        self, name: str, account: Account, work: Callable[[], Awaitable[Optional[Tuple[str, ...]]]]
+    ) -> None:
+        index = len(self._activities)
+        started = Activity(name, account.uri, self._since_start(), None)
+        self._activities.append(started)
+        try:
+            details = await work()
+        except PresenceError as error:
+            self._activities[index] = started._replace(ended=self._since_start(), error=str(error))
+            raise
+        self._activities[index] = started._replace(ended=self._since_start(), details=details or ())
+
+    async def _side_by_side(self, *jobs: Job, grace: float = GRACE) -> bool:
+        """Run activities of the publisher and the subscriber together; False once one has failed."""
+        first = len(self._activities)
+        results = await together(*jobs, grace=grace)
+        for activity, result in zip(self._activities[first:], results):
+            if isinstance(result, PresenceError):
+                self._fail(activity.name, activity.user, result)
+            elif isinstance(result, BaseException) and not isinstance(result, Cancelled):
+                raise result
+        return not self._failures
+
+    def _fail(self, activity: str, user: str, error: PresenceError) -> None:
+        # What is wrong with the way to the server is wrong for both users: said once, of nobody in particular.
+        if error.cause in _NOBODYS:
+            user = ""
+        failure = Failure(
+            activity,
+            user,
+            error.cause,
+            str(error),
+            error.status,
+            error.diagnostics,
+            error.detail,
+            error.retry_after,
+            error.seen,
+        )
+        self._failures.setdefault((user, error.detail or str(error)), failure)
+
+    def _since_start(self) -> float:
+        return self._world.clock() - self._started
+
+
+_NOBODYS = (Cause.RESOLVE, Cause.CONNECT, Cause.TLS, Cause.PROTOCOL, Cause.NO_SCHEME)
+
+
+def _same_organisation(host: str, target: str, sip_domain: str) -> bool:
+    """Whether `host` is the target, lies in its domain, or in the user's SIP domain."""
+    host, target = host.rstrip(".").lower(), target.rstrip(".").lower()
+    parent = target.partition(".")[2]
+    domains = [sip_domain.lower()] + ([parent] if "." in parent else [])
+    return host == target or any(host == domain or host.endswith(f".{domain}") for domain in domains)

@@ -1,0 +1,210 @@
+"""Who is there: the NTLM handshake inside SIP and the verification of everything after it (MS-SIPAE 3.3, MS-NLMP).
+
+Owns challenges, handshakes and associations, and the answers that are not signed. Must not know what a registration
+is, or who may have one.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import random
+import time
+from typing import List, NamedTuple, Optional, Tuple
+
+from ..lync import ntlm
+from ..lync.association import Association, AssociationError, AuthHeader, credentials_header, format_auth_header
+from ..sip.message import Header, Message, Request
+from ..sip.uri import AddressError, parse_name_addr
+from .faults import Faults
+from .link import Handshake, Link, Outgoing, Session, answer, bounded, diagnostics, name_addr
+from .pool import Pool, User
+
+REALM = "SIP Communications Service"
+LONGEST_SESSION = 8 * 3600  # MS-SIPAE: an association lives at most 8 hours
+# What a real Lync Server 2013 says in its challenge, MS-NLMP 2.2.2.5.
+CHALLENGE_FLAGS = 0xE29882F3
+_NEEDED = ntlm.UNICODE | ntlm.NTLM | ntlm.ALWAYS_SIGN | ntlm.EXTENDED_SESSIONSECURITY | ntlm.KEY_EXCH | ntlm.KEY_128
+
+
+class Attempt(NamedTuple):
+    """A request that nobody has vouched for yet. `activity` is what its sender is doing."""
+
+    link: Link
+    request: Request
+    now: float
+    activity: str
+
+    @property
+    def sender(self) -> str:
+        """The address that the request claims to come from."""
+        return name_addr(self.request, "From").uri
+
+    @property
+    def claimed(self) -> Tuple[str, str]:
+        """The key of an association: address of record and endpoint."""
+        return self.sender.lower(), endpoint_id(self.request, "From")
+
+
+class Proof(NamedTuple):
+    """A handshake that succeeded: the association, and the users whose account it was."""
+
+    association: Association
+    accounts: List[User]
+
+
+class Authenticator:
+    """Challenges, and believes nothing without a signature."""
+
+    def __init__(self, pool: Pool, faults: Faults, rng: random.Random) -> None:
+        self._pool = pool
+        self._faults = faults
+        self._rng = rng
+        self._secret = rng.getrandbits(64)
+
+    def token(self, digits: int = 8) -> str:
+        """Random hexadecimal digits, as a front end writes them."""
+        return f"{self._rng.getrandbits(4 * digits):0{digits}X}"
+
+    def session_of(self, link: Link, message: Message, now: float) -> Optional[Session]:
+        """Who signed `message`; None where it is not signed, or wrongly, or with an association that is over."""
+        header = credentials_header(message)
+        session = link.sessions.get(header.get("opaque")) if header is not None else None
+        if header is None or session is None or now > session.since + LONGEST_SESSION:
+            return None
+        if endpoint_id(message, "From" if isinstance(message, Request) else "To") != session.epid:
+            return None
+        return session if _verified(session.association, message, header) else None
+
+    def challenge(self, attempt: Attempt, *extra: Header) -> Outgoing:
+        """401 with the menu of schemes."""
+        name = self.targetname(attempt.sender)
+        version = self._version
+        common = {"realm": REALM, "targetname": name, **version}
+        service = f"https://{name}:443/CertProv/CertProvisioningService.svc"
+        menu = {
+            "NTLM": common,
+            "Kerberos": {**common, "targetname": f"sip/{name}"},
+            "TLS-DSK": {**common, "sts-uri": service},
+        }
+        if "no-ntlm" in self._faults:
+            del menu["NTLM"]
+        if "digest-only" in self._faults:
+            domain = name.partition(".")[2] or name
+            menu = {"Digest": {"realm": domain, "nonce": self.token(32), "algorithm": "MD5", "qop": "auth"}}
+        headers = [("WWW-Authenticate", format_auth_header(scheme, params)) for scheme, params in menu.items()]
+        return self.unsigned(attempt, 401, *headers, *extra)
+
+    def begin(self, attempt: Attempt, header: AuthHeader) -> Outgoing:
+        """401 with an NTLM challenge."""
+        name = self.targetname(attempt.sender)
+        offered = int(self._version.get("version", 2))
+        if not _is_for(header, name) or not 2 <= header.version <= offered:
+            return self.challenge(attempt)
+        flags = CHALLENGE_FLAGS
+        if "weak-ntlm" in self._faults:
+            flags &= ~ntlm.KEY_128
+        number = self._rng.getrandbits(64).to_bytes(8, "big")
+        token = ntlm.build_challenge(flags, number, _target_info(name, attempt.now))
+        opaque, data = self.token(), base64.b64encode(token.raw).decode()
+        attempt.link.handshakes[opaque] = Handshake(attempt.claimed, header.version, name, token)
+        bounded(attempt.link.handshakes)
+        params = {"opaque": opaque, "gssapi-data": data, "targetname": name, "realm": REALM, **self._version}
+        return self.unsigned(attempt, 401, ("WWW-Authenticate", format_auth_header("NTLM", params)))
+
+    def finish(self, attempt: Attempt, header: AuthHeader) -> Optional[Proof]:
+        """What the last leg proves; None if it proves nothing."""
+        handshake = attempt.link.handshakes.pop(header.get("opaque"), None)
+        if handshake is None or handshake.claimed != attempt.claimed or not _is_for(header, handshake.targetname):
+            return None
+        try:
+            token = ntlm.parse_authenticate(base64.b64decode(header.get("gssapi-data"), validate=True))
+            accounts = self._pool.by_logon(token.user, token.domain)
+            if not accounts or token.flags & _NEEDED != _NEEDED or ("require-mic" in self._faults and not token.mic):
+                return None
+            key = ntlm.accept_authenticate(handshake.challenge, token, accounts[0].password.reveal())
+        except (ntlm.NtlmError, binascii.Error, ValueError):
+            return None
+        if key is None:
+            return None
+        association = Association(
+            "NTLM",
+            REALM,
+            handshake.targetname,
+            header.get("opaque"),
+            handshake.version,
+            outgoing=ntlm.session_keys(key, "server-to-client"),
+            incoming=ntlm.session_keys(key, "client-to-server"),
+        )
+        # From version 4 on, the request that carries the token is signed with the keys that follow from it.
+        if handshake.version >= 4 and not _verified(association, attempt.request, header):
+            return None
+        return Proof(association, accounts)
+
+    def refused(self, attempt: Attempt) -> Outgoing:
+        """401 after the last leg: no further challenge, and why."""
+        name = self.targetname(attempt.sender)
+        return self.challenge(attempt, diagnostics(1000, "Final handshake failed", name))
+
+    def unsigned(self, attempt: Attempt, status: int, *headers: Header) -> Outgoing:
+        """An answer to somebody who has no association yet."""
+        moment = time.gmtime(attempt.now + self._faults.seconds("clock-skew"))
+        date = ("Date", time.strftime("%a, %d %b %Y %H:%M:%S GMT", moment))
+        response = answer(attempt.link, attempt.request, status, self.tag_for(attempt.request), (date, *headers))
+        return Outgoing(attempt.link, response, None, attempt.activity)
+
+    def tag_for(self, request: Request) -> str:
+        """Our tag, the same for all requests with one Call-ID and From tag: 32 digits, as Lync 2013 writes it."""
+        seed = f"{self._secret} {request.call_id} {name_addr(request, 'From').tag}"
+        return hashlib.blake2b(seed.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest().upper()
+
+    def targetname(self, address: str) -> str:
+        """The server that serves `address`; for a stranger, the first one."""
+        user = self._pool.find(address) or next(iter(self._pool.users.values()))
+        return user.pool
+
+    @property
+    def _version(self) -> dict[str, str]:
+        """The parameter that names our protocol version; version 2 does not know it."""
+        version = self._faults.value("sa-version") or "4"
+        return {"version": version} if version != "2" else {}
+
+
+def endpoint_id(message: Message, name: str) -> str:
+    """What tells a user's endpoints apart: the epid in the header `name`, or else the instance id of the Contact."""
+    epid = name_addr(message, name).params.get("epid", "")
+    if epid:
+        return epid
+    try:
+        contact = parse_name_addr(message.get("Contact") or "")
+    except AddressError:
+        return ""
+    return contact.params.get("+sip.instance", "").strip("<>").rpartition(":")[2]
+
+
+def _verified(association: Association, message: Message, header: AuthHeader) -> bool:
+    try:
+        association.verify_client(message, header)
+    except AssociationError:
+        return False
+    return True
+
+
+def _is_for(header: AuthHeader, targetname: str) -> bool:
+    return header.get("realm") == REALM and header.get("targetname").lower() == targetname.lower()
+
+
+def _target_info(name: str, now: float) -> bytes:
+    """What the challenge tells of the server, in the order of a real one (MS-NLMP 2.2.2.1)."""
+    host, _, domain = name.partition(".")
+    domain = domain or host
+    pairs = {
+        ntlm.AV_NB_DOMAIN: domain.partition(".")[0].upper()[:15].encode("utf-16-le"),
+        ntlm.AV_NB_COMPUTER: host.upper()[:15].encode("utf-16-le"),
+        ntlm.AV_DNS_DOMAIN: domain.encode("utf-16-le"),
+        ntlm.AV_DNS_COMPUTER: name.encode("utf-16-le"),
+        ntlm.AV_DNS_TREE: domain.encode("utf-16-le"),
+        ntlm.AV_TIMESTAMP: ntlm.filetime(now),
+    }
+    return ntlm.build_av_pairs(pairs)

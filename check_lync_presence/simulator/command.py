@@ -1,0 +1,180 @@
+"""``lync-presence-simulator``: the command line.
+
+The only reader of argv. Prints one JSON line when it is ready, one for every SIGUSR1, and one plain line with exit
+status 3 when it cannot do what it was told.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import datetime
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from typing import Any, Dict, List, NoReturn, Optional, Sequence
+
+from .. import __version__
+from ..settings import SettingsError, read_accounts_file
+from .accounts import users_of
+from .certificates import Identity, MissingExtra, issue, load
+from .faults import FaultError, Faults, listing
+from .frontend import FrontEnd
+from .pool import User
+from .server import Server
+
+CANNOT = 3  # UNKNOWN, as of the check itself
+LONGEST_DELAY = 3600.0
+
+
+class UsageError(Exception):
+    """What was asked for cannot be done; the text says what to do."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run until SIGTERM or SIGINT. The exit status."""
+    try:
+        options = _parser().parse_args(argv)
+        if options.list_faults:
+            print(listing())
+            return 0
+        return _run(options)
+    except MissingExtra as error:
+        needed = "pip install 'check_lync_presence[simulator]'"
+        return _cannot(f"the package {error} is missing for TLS certificates; install it with: {needed}")
+    except (UsageError, SettingsError, FaultError) as error:
+        return _cannot(str(error))
+
+
+def _cannot(text: str) -> int:
+    print("lync-presence-simulator: " + " ".join(text.split()))
+    return CANNOT
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="lync-presence-simulator",
+        description="A Lync front end in one process, for demonstrations, alarm drills and tests.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--accounts", metavar="FILE", help="the users: the check's own accounts file")
+    add("--tls", metavar="PORT", type=_port, help="listen with TLS; 0 takes a free port (default without --tcp)")
+    add("--tcp", metavar="PORT", type=_port, help="listen without TLS; 0 takes a free port")
+    add("--listen", metavar="ADDRESS", default="127.0.0.1", help="default: %(default)s, this machine only")
+    add("--fault", metavar="NAME[=VALUE]", action="append", default=[], help="misbehave; repeatable, see --list-faults")
+    add("--delay", metavar="S", type=_seconds, default=0.0, help="every answer takes S seconds")
+    add("--seed", metavar="N", type=int, help="the same random numbers in every run")
+    add("--ca-out", metavar="FILE", help="where to write the certificate of the CA (default: a temporary file)")
+    add("--cert", metavar="FILE", help="a certificate to use, in place of a throw-away one")
+    add("--key", metavar="FILE", help="its private key")
+    add("--list-faults", action="store_true", help="print the faults with what the check should say of each")
+    add("-V", "--version", action="version", version=f"%(prog)s {__version__}")
+    return parser
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= LONGEST_DELAY:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to {LONGEST_DELAY:.0f}")
+    return value
+
+
+def _run(options: argparse.Namespace) -> int:
+    if not options.accounts:
+        raise UsageError("--accounts FILE is missing; it names the users to serve")
+    faults = Faults(options.fault)
+    users = users_of(read_accounts_file(options.accounts))
+    if options.tls is None and options.tcp is None:
+        options.tls = 0
+    identity = _identity(options, users, faults) if options.tls is not None else None
+    ca_file, temporary = _write_ca(options.ca_out, identity)
+    try:
+        asyncio.run(_serve(options, users, faults, identity, ca_file))
+    except OSError as error:
+        raise UsageError(f"cannot listen on {options.listen}: {error.strerror or error}") from None
+    finally:
+        if temporary and ca_file:
+            os.unlink(ca_file)
+    return 0
+
+
+def _identity(options: argparse.Namespace, users: Sequence[User], faults: Faults) -> Identity:
+    if bool(options.cert) != bool(options.key):
+        raise UsageError("--cert and --key belong together")
+    if not options.cert:
+        pools = {user.pool for user in users}
+        names = sorted(pools | {f"sip.{user.domain}" for user in users})
+        return issue([*names, "localhost", "127.0.0.1"], faults, datetime.datetime.now(datetime.timezone.utc))
+    if "certificate-expired" in faults or "certificate-other-name" in faults or options.ca_out:
+        raise UsageError(
+            "--ca-out and the certificate faults need the throw-away certificate; leave out --cert and --key"
+        )
+    try:
+        return load(options.cert, options.key)
+    except OSError as error:
+        raise UsageError(f"cannot use {options.cert} with {options.key}: {error.strerror or error}") from None
+
+
+def _write_ca(path: Optional[str], identity: Optional[Identity]) -> tuple[Optional[str], bool]:
+    """(file with the CA's certificate, whether it is a temporary one)."""
+    if identity is None or identity.ca is None:
+        return None, False
+    try:
+        if path:
+            with open(path, "wb") as chosen:
+                chosen.write(identity.ca)
+            return os.path.abspath(path), False
+        with tempfile.NamedTemporaryFile(prefix="lync-presence-simulator-", suffix=".pem", delete=False) as file:
+            file.write(identity.ca)
+        return file.name, True
+    except OSError as error:
+        raise UsageError(f"cannot write the certificate of the CA: {error}") from None
+
+
+async def _serve(
+    options: argparse.Namespace,
+    users: List[User],
+    faults: Faults,
+    identity: Optional[Identity],
+    ca_file: Optional[str],
+) -> None:
+    rng = random.SystemRandom() if options.seed is None else random.Random(options.seed)
+    server = Server(FrontEnd(users, faults, rng, time.time()), faults, options.delay)
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGUSR1, lambda: _say(server.census()))
+    ports = await server.listen(options.listen, options.tls, options.tcp, identity.context if identity else None)
+    ready: Dict[str, Any] = {"ready": True, "tls": ports.tls, "tcp": ports.tcp, "ca_file": ca_file}
+    _say({key: value for key, value in ready.items() if value is not None})
+    await stop.wait()
+    server.close()
+
+
+def _say(fact: Dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(fact) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,240 @@
+"""Registrations: the REGISTER state machine (MS-SIPREGE 3.1) behind the handshake.
+
+Owns who may sign in, endpoints' life times and the answers to REGISTER. Must not know how a signature is verified,
+or presence documents.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import FrozenSet, List, NamedTuple, Optional, Tuple
+from uuid import UUID
+
+from ..lync.association import credentials_header
+from ..lync.identity import gruu, instance_id
+from ..sip.message import Header, Request
+from ..sip.uri import AddressError, parse_name_addr, parse_uri
+from .authenticator import Attempt, Authenticator, Proof
+from .faults import Faults
+from .link import Link, Outgoing, Session, answer, bounded, diagnostics, expires, host_port, lists, name_addr, outbound
+from .pool import Endpoint, Place, Pool, User
+
+# Seconds that a registration lives: MinEndpointExpiration, DefaultEndpointExpiration, MaxEndpointExpiration.
+SHORTEST, USUAL, LONGEST = 300, 600, 900
+LONGEST_EPID = 64  # a UUID has 36 characters, clients take 10 to 12
+_TOKEN = re.compile(r"[A-Za-z0-9.!%*_+`'~-]+\Z")  # RFC 3261 25.1
+_EVENTS = (
+    "vnd-microsoft-provisioning,vnd-microsoft-roaming-contacts,vnd-microsoft-roaming-ACL,presence,presence.wpending,"
+    "vnd-microsoft-roaming-self,vnd-microsoft-provisioning-v2"
+)
+
+
+class Registration(NamedTuple):
+    """What a REGISTER led to: what goes out, and whose presence changed where."""
+
+    answers: List[Outgoing]
+    changes: List[Tuple[User, FrozenSet[Place]]]
+    enrolled: Optional[Endpoint] = None
+
+
+class Registrar:
+    """Answers REGISTER."""
+
+    def __init__(self, pool: Pool, faults: Faults, authenticator: Authenticator) -> None:
+        self._pool = pool
+        self._faults = faults
+        self._authenticator = authenticator
+
+    def register(self, link: Link, request: Request, now: float) -> Registration:
+        """What a REGISTER leads to."""
+        attempt = Attempt(link, request, now, "unregister" if expires(request) == 0 else "register")
+        obstacle = self._obstacle(attempt)
+        if obstacle is not None:
+            return _only(obstacle)
+        header = credentials_header(request)
+        if header is None or header.scheme.lower() != "ntlm":
+            return _only(self._authenticator.challenge(attempt))
+        if "gssapi-data" not in header.params:
+            session = self._authenticator.session_of(link, request, now)
+            if session is None or session.user.key != attempt.sender.lower():
+                return _only(self._authenticator.challenge(attempt))
+            return self._admit(attempt, session)
+        if not header.get("gssapi-data"):
+            return _only(self._authenticator.begin(attempt, header))
+        proof = self._authenticator.finish(attempt, header)
+        user = self._pool.find(attempt.sender)
+        if proof is None or (user is not None and self._faults.strikes("wrong-password", user.roles)):
+            return _only(self._authenticator.refused(attempt))
+        return self._judge(attempt, proof, user)
+
+    def dismiss(self, endpoint: Endpoint, event: str, *extra: Header) -> Outgoing:
+        """The NOTIFY by which an endpoint learns that it is registered no more (MS-SIPREGE 4.1.3)."""
+        endpoint.cseq += 1
+        return outbound(
+            "NOTIFY",
+            endpoint,
+            (endpoint.call_id, endpoint.local_tag, endpoint.remote_tag, endpoint.cseq),
+            self._authenticator.token(16),
+            "registration-event",
+            (("Event", "registration-notify"), ("subscription-state", "terminated;expires=0"), *extra),
+            ("text/registration-event", f"deregistered;event={event}".encode()),
+        )
+
+    def leave(self, endpoint: Endpoint) -> None:
+        """Forget the associations of an endpoint that is registered no more."""
+        owner = (endpoint.user, endpoint.epid)
+        kept = {key: item for key, item in endpoint.link.sessions.items() if (item.user, item.epid) != owner}
+        endpoint.link.sessions = kept
+
+    def _obstacle(self, attempt: Attempt) -> Optional[Outgoing]:
+        """The answer to a REGISTER that does not get as far as a challenge."""
+        link, request, unsigned = attempt.link, attempt.request, self._authenticator.unsigned
+        name = self._authenticator.targetname(attempt.sender)
+        address, epid = attempt.claimed
+        if len(epid) > LONGEST_EPID:
+            return unsigned(attempt, 400, diagnostics(4012, "Epid too long", name))
+        if not _TOKEN.match(epid) or not address or not name_addr(request, "From").tag:
+            return unsigned(attempt, 400, diagnostics(4010, "Missing endpoint identifier", name))
+        if request.cseq.number <= link.register_cseqs.get(request.call_id, 0):
+            return unsigned(attempt, 500)
+        link.register_cseqs[request.call_id] = request.cseq.number
+        bounded(link.register_cseqs)
+        if "service-unavailable" in self._faults:
+            return unsigned(attempt, 503, ("Retry-After", "30"))
+        if "server-timeout" in self._faults:
+            return unsigned(attempt, 504, diagnostics(1007, "Temporarily cannot route", name))
+        return None
+
+    def _judge(self, attempt: Attempt, proof: Proof, user: Optional[User]) -> Registration:
+        """The credentials are right: whether this user may sign in with them, and here."""
+        association, accounts = proof
+        session = Session(association, user or accounts[0], attempt.claimed[1], attempt.now)
+
+        def refuse(status: int, *headers: Header) -> Registration:
+            return _only(self._signed(attempt, session, status, *headers))
+
+        if user is None or self._faults.strikes("account-unknown", user.roles):
+            reason = "Destination URI either not enabled for SIP or does not exist"
+            return refuse(404, diagnostics(4005, reason, association.targetname))
+        if user not in accounts or self._faults.strikes("not-authorized-from", user.roles):
+            reason = "Credentials provided are not authorized to act as specified from URI"
+            return refuse(403, diagnostics(4004, reason))
+        if self._faults.strikes("account-not-allowed", user.roles):
+            return refuse(403, diagnostics(4003, "From user is not enabled for remote access"))
+        link = attempt.link
+        elsewhere = self._redirection(link)
+        if elsewhere:
+            return refuse(301, ("Contact", f"<sip:{elsewhere};transport={link.transport}>"), ("Expires", "2592000"))
+        link.sessions[association.opaque] = session
+        bounded(link.sessions)
+        return self._admit(attempt, session)
+
+    def _redirection(self, link: Link) -> str:
+        """Where the user is sent, empty if he is at home here."""
+        if "redirect-foreign" in self._faults:
+            return "evil.attacker.example:5061"
+        if "redirect-loop" in self._faults:
+            return host_port(link.local_host, link.local_port)
+        return host_port(link.local_host, link.redirect_port) if link.redirect_port else ""
+
+    def _admit(self, attempt: Attempt, session: Session) -> Registration:
+        """Add, refresh or end the registration of a signed REGISTER."""
+        link, request, now, _ = attempt
+        user = session.user
+
+        def signed(status: int, *headers: Header) -> Outgoing:
+            return self._signed(attempt, session, status, *headers)
+
+        if request.get("Event") not in (None, "registration"):
+            return _only(signed(489, diagnostics(4055, "Event header is not registration", user.pool)))
+        if lists(request, "Supported", "msrtc-event-categories") and not lists(request, "Supported", "gruu-10"):
+            return _only(signed(421, diagnostics(2057, "gruu-10 is required", user.pool)))
+        known = user.endpoints.get(session.epid)
+        if expires(request) == 0:
+            changed: FrozenSet[Place] = frozenset()
+            if known is not None and known.link is link:
+                changed = self._pool.remove(known, now)
+                self.leave(known)
+            return Registration([signed(200, ("Expires", "0"))], [(user, changed)])
+        contact, instance = _contact(link, request)
+        if not contact:
+            return _only(signed(400, diagnostics(4013, "No usable Contact", user.pool)))
+        if instance is not None and instance != instance_id(session.epid) and str(instance) != session.epid:
+            return _only(signed(400, diagnostics(4010, "The instance id is not that of the epid", user.pool)))
+        granted = max(SHORTEST, min(expires(request) or USUAL, LONGEST))
+        if known is not None and known.link is link and known.call_id == request.call_id:
+            known.session, known.contact, known.expires_at = session, contact, now + granted
+            return _only(signed(200, *self._success(user, granted, "refreshed")))
+        if known is not None and known.link is not link:
+            self.leave(known)
+        endpoint = Endpoint(
+            user=user,
+            epid=session.epid,
+            call_id=request.call_id,
+            remote_tag=name_addr(request, "From").tag,
+            local_tag=self._authenticator.tag_for(request),
+            contact=contact,
+            instance=f"urn:uuid:{instance or instance_id(session.epid)}",
+            expires_at=now + granted,
+            link=link,
+            session=session,
+        )
+        changed, oldest = self._pool.enrol(endpoint, now)
+        answers = [signed(200, *self._success(user, granted, "added"))]
+        if oldest is not None:
+            answers.append(self.dismiss(oldest, "unregistered"))
+            self.leave(oldest)
+        return Registration(answers, [(user, changed)], endpoint)
+
+    def _success(self, user: User, granted: int, action: str) -> List[Header]:
+        """The headers of the 200, with a Contact for each endpoint of the user."""
+        headers = [("ms-keep-alive", "UAS; tcp=no; hop-hop=yes; end-end=no; timeout=300")]
+        for endpoint in user.endpoints.values():
+            headers.append(
+                (
+                    "Contact",
+                    f'<{endpoint.contact}>;expires={granted};+sip.instance="<{endpoint.instance}>"'
+                    f';gruu="{gruu(user.address, endpoint.epid)}"',
+                )
+            )
+        primary = "no" if "survivable-mode" in self._faults else "yes"
+        state = f'register-action="{action}";primary-cluster-type="central";is-connected-to-primary="{primary}"'
+        enhanced = "no-enhanced-presence" not in self._faults
+        events = _EVENTS if enhanced else _EVENTS.replace("vnd-microsoft-roaming-self,", "")
+        headers += [("Expires", str(granted)), ("presence-state", state), ("Allow-Events", events)]
+        if "no-adhoclist" not in self._faults:
+            headers.append(("Supported", "adhoclist"))
+        if enhanced:
+            # On a line of its own: pidgin-sipe does not find it in a list.
+            headers.append(("Supported", "msrtc-event-categories"))
+        headers += [("Supported", "ms-keepalive-deregister"), ("Supported", "ms-userservices-state-notification")]
+        return headers
+
+    def _signed(self, attempt: Attempt, session: Session, status: int, *headers: Header) -> Outgoing:
+        display = attempt.sender.partition(":")[2].partition("@")[0].title()
+        tag = self._authenticator.tag_for(attempt.request)
+        response = answer(attempt.link, attempt.request, status, tag, headers, display=display)
+        return Outgoing(attempt.link, response, session, attempt.activity)
+
+
+def _only(outgoing: Outgoing) -> Registration:
+    return Registration([outgoing], [])
+
+
+def _contact(link: Link, request: Request) -> Tuple[str, Optional[UUID]]:
+    """(where requests go, instance id) of the first Contact; empty where there is none that can be used."""
+    try:
+        contact = parse_name_addr(request.get("Contact") or "")
+        uri = parse_uri(contact.uri)
+        text = contact.params.get("+sip.instance", "").strip("<>")
+        instance = UUID(text.rpartition(":")[2]) if text else None
+    except (AddressError, ValueError):
+        return "", None
+    if len(contact.uri.split()) != 1:  # it becomes the Request-URI of what we send
+        return "", None
+    address = contact.uri
+    if contact.params.get("proxy", "").lower() == "replace":
+        address = f"sip:{link.address};transport={link.transport}"
+        if uri.params.get("ms-opaque"):
+            address += f";ms-opaque={uri.params['ms-opaque']}"
+    return f"{address};ms-received-cid={link.cid}", instance

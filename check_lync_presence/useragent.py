@@ -1,0 +1,181 @@
+"""One user's end of one connection: requests out and their responses in, and an answer to whatever the server asks
+meanwhile.
+
+Owns the order of octets on a connection. Must not know which request comes next (dialects) nor what the verdict is
+(roundtrip). A Guard, where a dialect has set one, signs what goes out and judges what comes in.
+"""
+
+from __future__ import annotations
+
+from typing import Callable, Dict, List, Optional, Protocol, Tuple
+
+from .net.deadline import Clock, Deadline
+from .net.transport import Connection, TransportError, UnreachableError
+from .outcome import Cause, PresenceError, WireMessage
+from .sip.dialog import Dialog
+from .sip.framing import StreamFramer, read_datagram
+from .sip.message import Message, ParseError, Request, Response
+from .sip.transaction import BRANCH_COOKIE, T1, T2, TIMER_F, answer, belongs, identity
+
+MAX_ANSWERED = 100  # of the server's requests whose answers can be repeated, over UDP
+MAX_INBOX = 1000  # notifications that nobody has asked for yet; a flood drops the oldest
+
+Token = Callable[[int], str]
+
+
+class Guard(Protocol):
+    """What protects the messages of a connection once a user is signed in."""
+
+    def sign(self, message: Message) -> Message:
+        """`message` with this end's signature."""
+        ...
+
+    def accept(self, message: Message) -> bool:
+        """Whether a message of the server may be used; raises PresenceError if it must end the run."""
+        ...
+
+
+class UserAgent:
+    """A user on a connection. `token(n)` gives n random hexadecimal digits; `log`, if not None, collects messages."""
+
+    def __init__(
+        self, user: str, connection: Connection, token: Token, clock: Clock, log: Optional[List[WireMessage]]
+    ) -> None:
+        self.user = user
+        self.connection = connection
+        self.token = token
+        self.guard: Optional[Guard] = None
+        self.dialogs: List[Dialog] = []
+        self._clock = clock
+        self._log = log
+        self._framer = StreamFramer()
+        self._inbox: List[Request] = []
+        self._pending: Optional[Request] = None
+        self._response: Optional[Response] = None
+        self._provisional = False
+        self._answered: Dict[Tuple[str, str, str], Optional[Response]] = {}
+        self.retransmissions = 0
+
+    @property
+    def transport(self) -> str:
+        return "TLS" if self.connection.tls is not None else self.connection.name
+
+    def via(self) -> str:
+        """A Via value with a fresh branch."""
+        return f"SIP/2.0/{self.transport} {self.connection.local};branch={BRANCH_COOKIE}{self.token(16)}"
+
+    async def request(self, request: Request, deadline: Deadline) -> Response:
+        """Send a request and wait for its final response. Raises PresenceError."""
+        limit = deadline.within(TIMER_F)
+        self._pending, self._response, self._provisional = request, None, False
+        try:
+            await self._send(request, limit)
+            while self._response is None:
+                if self.connection.reliable:
+                    await self._receive(limit)
+                else:
+                    await self._receive_or_repeat(request, limit)
+        except TimeoutError:
+            raise PresenceError(
+                Cause.NO_ANSWER, f"No answer to {request.method} in {limit.span} secs.", detail=request.method
+            ) from None
+        finally:
+            self._pending = None
+        return self._response
+
+    async def _receive_or_repeat(self, request: Request, limit: Deadline) -> None:
+        """Wait over UDP: the request is sent again after T1, twice that, … at most T2 (RFC 3261 17.1.2.2, timer E)."""
+        interval = T1
+        while self._response is None:
+            step = limit.within(T2 if self._provisional else interval)
+            try:
+                while self._response is None:
+                    await self._receive(step)
+            except TimeoutError:
+                if not limit.remaining:
+                    raise
+                self.retransmissions += 1
+                await self._send(request, limit)
+                interval = min(2 * interval, T2)
+
+    async def notification(self, dialog: Dialog, deadline: Deadline) -> Request:
+        """The next NOTIFY or BENOTIFY in `dialog`. Raises TimeoutError, PresenceError."""
+        while True:
+            for index, request in enumerate(self._inbox):
+                if request.call_id == dialog.call_id:
+                    return self._inbox.pop(index)
+            await self._receive(deadline)
+
+    def close(self) -> None:
+        self.connection.close()
+
+    async def _send(self, message: Message, deadline: Deadline) -> None:
+        if self.guard is not None:
+            message = self.guard.sign(message)
+        self._record(True, message)
+        try:
+            await self.connection.send(bytes(message), deadline)
+        except TransportError as error:
+            raise PresenceError(Cause.CLOSED, f"{error}.", detail=str(self.connection.peer)) from None
+
+    async def _receive(self, deadline: Deadline) -> None:
+        """Wait for octets and deal with the messages that they complete."""
+        try:
+            data = await self.connection.receive(deadline)
+            if not data:
+                raise self._closed()
+            for message in self._framer.feed(data) if self.connection.reliable else read_datagram(data):
+                await self._take(message, deadline)
+        except UnreachableError as error:
+            raise PresenceError(Cause.CONNECT, f"{error}.") from None
+        except TransportError as error:
+            raise PresenceError(Cause.CLOSED, f"{error}.", detail=str(self.connection.peer)) from None
+        except ParseError as error:
+            raise PresenceError(
+                Cause.PROTOCOL, f"The answer is not SIP: {error}.", detail=str(self.connection.peer)
+            ) from None
+        except TimeoutError:
+            if self._framer.partial:
+                text = f"No more than half a message in {deadline.span} secs."
+                raise PresenceError(Cause.NO_ANSWER, text) from None
+            raise
+
+    async def _take(self, message: Message, deadline: Deadline) -> None:
+        self._record(False, message)
+        if isinstance(message, Response):
+            expected = self._pending is not None and belongs(message, self._pending)
+            self._provisional |= expected and message.status < 200
+            # Provisional answers may be unsigned; answers to nothing we asked are nobody's.
+            if expected and message.status >= 200 and (self.guard is None or self.guard.accept(message)):
+                self._response = message
+            return
+        if self.guard is not None and not self.guard.accept(message):
+            return
+        if not self.connection.reliable and identity(message) in self._answered:
+            # Our answer was lost, or came late: it is repeated, and the request is not looked at again.
+            self.retransmissions += 1
+            former = self._answered[identity(message)]
+            if former is not None:
+                await self._send(former, deadline)
+            return
+        known = any(dialog.owns(message) for dialog in self.dialogs)
+        reply = answer(message, known, self.token(8))
+        if reply is not None:
+            await self._send(reply, deadline)
+        if not self.connection.reliable:
+            self._answered[identity(message)] = reply
+            if len(self._answered) > MAX_ANSWERED:
+                del self._answered[next(iter(self._answered))]
+        if known and message.method in ("NOTIFY", "BENOTIFY"):
+            self._inbox.append(message)
+            del self._inbox[:-MAX_INBOX]
+
+    def _closed(self) -> PresenceError:
+        where = " in the middle of a message" if self._framer.partial else ""
+        return PresenceError(
+            Cause.CLOSED, f"The server closed the connection{where}.", detail=str(self.connection.peer)
+        )
+
+    def _record(self, sent: bool, message: Message) -> None:
+        if self._log is not None:
+            self._log.append(WireMessage(self._clock(), self.user, sent, bytes(message)))

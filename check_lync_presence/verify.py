@@ -1,0 +1,89 @@
+"""``--verify-accounts``: what the directory says of both test users, and nothing else.
+
+Owns the nagiosplugin edge of that. What a finding means stands in diagnosis.accounts.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Dict, Generator, List, NoReturn
+
+import nagiosplugin
+
+from .diagnosis.accounts import is_proof, sentence
+from .directory import Answer, DirectoryError, Finding, ask
+from .net.deadline import Deadline
+from .plugin import FENCE, NAME, STATES
+from .report.text import clean
+from .settings import Account, Settings, SettingsError
+
+
+def verify_accounts(settings: Settings) -> NoReturn:
+    """Ask about both users and exit with the worst state."""
+    if settings.directory is None:
+        raise SettingsError(
+            "--verify-accounts asks a directory: name it with --ldap-uri, or ldap_uri in the accounts file"
+        )
+    accounts = _Accounts(settings)
+    check = _Check(accounts, _State("account"), _Summary(accounts))
+    check.main(verbose=0, timeout=math.ceil(settings.timeout) + FENCE)
+    raise AssertionError("nagiosplugin exits")
+
+
+class _Check(nagiosplugin.Check):
+    def __call__(self) -> None:
+        super().__call__()
+        for resource in self.resources:
+            if isinstance(resource, _Accounts):
+                nagiosplugin.Runtime().output.add_longoutput([clean(line) for line in resource.sentences()])
+
+
+class _Accounts(nagiosplugin.Resource):
+    name = NAME
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.answers: Dict[Account, Answer] = {}
+
+    def probe(self) -> Generator[nagiosplugin.Metric, None, None]:
+        settings = self.settings
+        assert settings.directory is not None
+        accounts = (settings.publisher, settings.subscriber)
+        questions = [(account, False) for account in accounts]
+        deadline = Deadline(settings.timeout, time.monotonic)
+        self.answers = dict(zip(accounts, ask(settings.directory, settings.target, questions, time.time(), deadline)))
+        for account, answer in self.answers.items():
+            yield nagiosplugin.Metric(account.uri, answer, context="account")
+
+    def sentences(self) -> List[str]:
+        return [
+            f"{account.uri}: the directory could not be asked: {answer}."
+            if isinstance(answer, DirectoryError)
+            else sentence(answer, account, self.settings)
+            for account, answer in self.answers.items()
+        ]
+
+
+class _State(nagiosplugin.Context):
+    def evaluate(self, metric: nagiosplugin.Metric, resource: nagiosplugin.Resource) -> nagiosplugin.Result:
+        assert isinstance(resource, _Accounts)
+        answer: Answer = resource.answers[next(item for item in resource.answers if item.uri == metric.name)]
+        if isinstance(answer, DirectoryError):
+            return nagiosplugin.Result(nagiosplugin.Unknown, "not verified", metric)
+        if answer.finding is Finding.FINE:
+            return nagiosplugin.Result(nagiosplugin.Ok, "in order", metric)
+        state = STATES[resource.settings.account_state] if is_proof(answer) else nagiosplugin.Critical
+        return nagiosplugin.Result(state, answer.finding.value, metric)
+
+
+class _Summary(nagiosplugin.Summary):
+    def __init__(self, accounts: _Accounts) -> None:
+        self._accounts = accounts
+
+    def ok(self, results: nagiosplugin.Results) -> str:
+        return self.problem(results)
+
+    def problem(self, results: nagiosplugin.Results) -> str:
+        found = [f"{result.metric.name} {result.hint}" for result in results if result.metric is not None]
+        return clean(f"accounts of {self._accounts.settings.target}: {', '.join(found)}")

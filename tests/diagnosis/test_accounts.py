@@ -1,0 +1,261 @@
+"""Who is asked about, and what a finding comes to: a sentence, a proof, or neither."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from check_lync_presence.diagnosis import accounts, diagnose
+from check_lync_presence.diagnosis.accounts import Investigation, investigate, is_proof, sentence
+from check_lync_presence.directory import Answer, DirectoryError, Finding, Report
+from check_lync_presence.outcome import PUBLISH, REGISTER, SELF_SUBSCRIBE, SUBSCRIBE, Cause, Failure
+from check_lync_presence.report.text import clean
+from check_lync_presence.settings import Account, DirectorySettings, Secret, Settings
+
+from ..loopback import soon
+from ..samples import ANN, BEN, failed, failure, settings
+from ..strategies import many
+
+NOW = 1_700_000_000.0
+DC = "ldaps://dc01.contoso.example"
+WITH_DIRECTORY = settings(directory=DirectorySettings((DC,), None, None, Secret(""), "anonymous", None, False))
+UNASKED = "Active Directory was not asked about the account: there is no ldap_uri."
+FAILURES = (None, failure(Cause.REFUSED_CREDENTIALS), failure(Cause.HELD_BACK), failure(Cause.STATUS, status=404))
+
+
+class Asked:
+    """A directory that says what it is told to say, and remembers what it was asked."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.answers: Dict[str, Answer] = {}
+        self.questions: List[Tuple[Account, bool]] = []
+        monkeypatch.setattr(accounts, "ask", self._ask)
+
+    def _ask(self, _: Any, target: str, questions: Sequence[Tuple[Account, bool]], *__: Any) -> List[Answer]:
+        assert target == settings().target
+        self.questions += questions
+        return [self.answers.get(account.uri, report(Finding.FINE)) for account, _ in questions]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    return Asked(monkeypatch)
+
+
+def report(finding: Finding, detail: str = "somewhere", name: str = "") -> Report:
+    return Report(finding, detail, DC, None, name)
+
+
+def looked_into(*failures: Failure, told: Settings = WITH_DIRECTORY) -> Investigation:
+    return investigate(failed(*failures), told, NOW, soon())
+
+
+def refused(account: Account) -> Failure:
+    return failure(Cause.REFUSED_CREDENTIALS, "401, Unauthorized", REGISTER, account.uri, 401)
+
+
+def answered(status: int, activity: str, account: Account) -> Failure:
+    return failure(Cause.STATUS, f"{status}, No", activity, account.uri, status)
+
+
+# ------------------------------------------------------------- who is asked about
+
+
+@pytest.mark.parametrize(
+    ("found", "account", "credentials"),
+    [
+        (refused(ANN), ANN, True),
+        (refused(BEN), BEN, True),
+        (failure(Cause.HELD_BACK, user=BEN.uri), BEN, True),
+        (answered(404, REGISTER, ANN), ANN, False),
+        (answered(404, REGISTER, BEN), BEN, False),
+        (answered(403, REGISTER, BEN), BEN, False),
+        (answered(404, SUBSCRIBE, BEN), ANN, False),
+        (answered(403, SUBSCRIBE, BEN), BEN, False),
+        (answered(403, PUBLISH, ANN), ANN, False),
+        (failure(Cause.DEREGISTERED, user=BEN.uri, detail="rejected"), BEN, False),
+    ],
+)
+def test_an_account_that_could_be_the_fault_is_asked_about(
+    asked: Asked, found: Failure, account: Account, credentials: bool
+) -> None:
+    result = looked_into(found)
+    assert asked.questions == [(account, credentials)]
+    assert list(result.said) == [account]
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        *(failure(cause, user=ANN.uri) for cause in Cause if cause not in (Cause.REFUSED_CREDENTIALS, Cause.HELD_BACK)),
+        *(answered(status, REGISTER, ANN) for status in (400, 401, 407, 480, 500, 503)),
+        failure(Cause.DEREGISTERED, user=ANN.uri, detail="deactivated"),
+    ],
+    ids=str,
+)
+def test_what_no_account_explains_is_not_asked_about(asked: Asked, found: Failure) -> None:
+    assert looked_into(found) == Investigation({}, False, "")
+    assert looked_into(found, told=settings()) == Investigation({}, False, "")
+    assert asked.questions == []
+
+
+def test_two_failures_of_one_account_are_one_question(asked: Asked) -> None:
+    looked_into(answered(404, SUBSCRIBE, BEN), answered(403, SELF_SUBSCRIBE, ANN))
+    assert asked.questions == [(ANN, False)]
+
+
+def test_both_accounts_are_asked_about_at_once(asked: Asked) -> None:
+    looked_into(refused(ANN), answered(404, REGISTER, BEN))
+    assert asked.questions == [(ANN, True), (BEN, False)]
+
+
+def test_without_a_directory_it_is_said_that_nobody_was_asked() -> None:
+    assert looked_into(refused(ANN), told=settings()) == Investigation({}, False, UNASKED)
+
+
+def test_without_a_directory_nobody_is_missed_when_nothing_was_tried() -> None:
+    assert looked_into(failure(Cause.HELD_BACK, user=ANN.uri), told=settings()).remark == ""
+
+
+# ------------------------------------------------------------- what it comes to
+
+
+@pytest.mark.parametrize("finding", Finding)
+def test_what_speaks_against_the_account_is_a_proof(asked: Asked, finding: Finding) -> None:
+    asked.answers[ANN.uri] = report(finding)
+    assert is_proof(report(finding)) == (finding not in (Finding.FINE, Finding.CONTRADICTION))
+    assert looked_into(answered(404, REGISTER, ANN)).proven == is_proof(report(finding))
+
+
+@pytest.mark.parametrize(
+    ("ann", "ben", "proven"),
+    [
+        (report(Finding.LOCKED), report(Finding.ABSENT), True),
+        (report(Finding.LOCKED), report(Finding.FINE), False),
+        (report(Finding.CONTRADICTION), report(Finding.ABSENT), False),
+        (report(Finding.LOCKED), DirectoryError("no answer in time"), False),
+    ],
+)
+def test_only_when_every_account_is_proven_the_accounts_are_the_fault(
+    asked: Asked, ann: Answer, ben: Answer, proven: bool
+) -> None:
+    asked.answers = {ANN.uri: ann, BEN.uri: ben}
+    assert looked_into(refused(ANN), answered(404, REGISTER, BEN)).proven is proven
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        failure(Cause.CLOSED, user=BEN.uri),
+        failure(Cause.NO_ANSWER, "No answer.", SELF_SUBSCRIBE, ANN.uri),
+        failure(Cause.CONNECT),
+        answered(503, REGISTER, BEN),
+    ],
+)
+def test_a_failure_that_no_account_explains_is_not_the_account_s(asked: Asked, other: Failure) -> None:
+    asked.answers[ANN.uri] = report(Finding.OTHER_POOL)
+    assert looked_into(answered(404, SUBSCRIBE, BEN)).proven
+    assert not looked_into(answered(404, SUBSCRIBE, BEN), other).proven
+    assert not looked_into(other, answered(404, SUBSCRIBE, BEN)).proven
+
+
+def test_why_the_directory_could_not_be_asked_is_said_once(asked: Asked) -> None:
+    asked.answers = dict.fromkeys((ANN.uri, BEN.uri), DirectoryError(f"{DC}: connection refused"))
+    result = looked_into(refused(ANN), refused(BEN))
+    assert result == Investigation({}, False, f"Active Directory could not be asked: {DC}: connection refused.")
+
+
+def test_two_reasons_are_both_said(asked: Asked) -> None:
+    asked.answers = {ANN.uri: DirectoryError("one"), BEN.uri: DirectoryError("two")}
+    assert looked_into(refused(ANN), refused(BEN)).remark == "Active Directory could not be asked: one; two."
+
+
+def test_what_is_known_of_one_user_is_said_though_not_of_the_other(asked: Asked) -> None:
+    asked.answers = {ANN.uri: report(Finding.LOCKED), BEN.uri: DirectoryError("no answer in time")}
+    result = looked_into(refused(ANN), refused(BEN))
+    assert list(result.said) == [ANN]
+    assert result.remark == "Active Directory could not be asked: no answer in time."
+
+
+def test_what_the_directory_says_stands_in_the_place_of_the_general_advice(asked: Asked) -> None:
+    outcome = failed(answered(404, REGISTER, ANN), failure(Cause.CLOSED, "Closed.", user=BEN.uri))
+    asked.answers[ANN.uri] = report(Finding.SIP_DISABLED)
+    said = investigate(outcome, WITH_DIRECTORY, NOW, soon()).said
+    general = diagnose(outcome, WITH_DIRECTORY).advice
+    assert diagnose(outcome, WITH_DIRECTORY, said).advice == (said[ANN], general[1])
+
+
+def test_both_files_are_named_when_both_users_are_held_back() -> None:
+    found = [failure(Cause.HELD_BACK, user=one.uri, detail=f"/state/{one.address}.json") for one in (ANN, BEN)]
+    (said,) = diagnose(failed(*found), settings()).advice
+    assert "/state/ann@contoso.example.json and ben@contoso.example.json" in said
+
+
+def test_how_to_try_again_is_said_beside_what_the_directory_says() -> None:
+    outcome = failed(failure(Cause.HELD_BACK, user=ANN.uri, detail="/state/refused.json"))
+    first, second = diagnose(outcome, WITH_DIRECTORY, {ANN: "Locked."}).advice
+    assert first == "Locked."
+    assert "/state/refused.json" in second
+
+
+# -------------------------------------------------------------- the sentences
+
+
+@pytest.mark.parametrize("finding", Finding)
+@pytest.mark.parametrize("found", FAILURES, ids=["verified", "refused", "held back", "404"])
+def test_every_finding_has_a_sentence(finding: Finding, found: Optional[Failure]) -> None:
+    untold = (Finding.LOCKED, Finding.PASSWORD_EXPIRED, Finding.MUST_CHANGE, Finding.ABSENT)
+    for detail in ("", "somewhere") if finding in untold else ("somewhere",):
+        said = sentence(report(finding, detail), ANN, settings(), found)
+        assert said.endswith(".")
+        assert len(said) > 30
+        assert not set("{}") & set(said)
+        assert any(name in said for name in (ANN.uri, ANN.user))
+        assert "  " not in said
+
+
+@pytest.mark.parametrize(
+    ("logon", "named", "name"),
+    [
+        ("CONTOSO\\ann", "", "ann"),
+        ("ann@contoso.example", "", "ann"),
+        ("ann", "", "ann"),
+        ("CONTOSO\\ann@b", "", "ann"),
+        ("anything@contoso.example", "ann.of.ad", "ann.of.ad"),
+    ],
+)
+def test_the_command_names_the_account_as_active_directory_does(logon: str, named: str, name: str) -> None:
+    said = sentence(report(Finding.DISABLED, name=named), ANN._replace(user=logon), settings())
+    assert said == f"The AD account {logon} is disabled: Enable-ADAccount -Identity {name}."
+
+
+def test_a_lock_out_is_told_with_its_time_where_it_is_known() -> None:
+    assert "has been locked out since 2023-11-14 22:13 UTC: Unlock-ADAccount" in sentence(
+        report(Finding.LOCKED, "2023-11-14 22:13 UTC"), ANN, settings()
+    )
+    assert "has been locked out: Unlock-ADAccount" in sentence(report(Finding.LOCKED, ""), ANN, settings())
+
+
+def test_an_account_in_order_leaves_three_explanations() -> None:
+    verified, refused, held_back, unknown = (sentence(report(Finding.FINE), ANN, settings(), one) for one in FAILURES)
+    assert "nothing wrong" in verified
+    assert "the stored password is wrong" in refused
+    assert held_back == refused
+    assert "User Replicator" in unknown
+
+
+odd = st.text(max_size=20) | st.sampled_from(
+    ["{", "{0}", "{user}", "{detail!r}", "\\", "@", "%s", "a\\b\\c@d@e", "\x1b[31m"]
+)
+
+
+@many
+@given(st.sampled_from(list(Finding)), odd, odd, odd, st.sampled_from(FAILURES))
+def test_any_name_makes_a_sentence_that_can_be_printed(
+    finding: Finding, uri: str, logon: str, detail: str, found: Optional[Failure]
+) -> None:
+    account = Account(uri, logon, Secret("x"))
+    assert clean(sentence(report(finding, detail, logon), account, settings(), found)).isprintable()

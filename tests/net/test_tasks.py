@@ -1,0 +1,266 @@
+"""Waits side by side: results, failures, grace, cancellation, and nothing left behind."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import time
+from typing import Any, Iterator, List, Tuple
+
+import pytest
+
+from check_lync_presence.net import tasks
+from check_lync_presence.net.deadline import Deadline
+from check_lync_presence.net.tasks import READ, WRITE, Cancelled, ready, run, together
+
+from ..loopback import finish, soon
+
+Pair = Tuple[socket.socket, socket.socket]
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    one, other = socket.socketpair()
+    with one, other:
+        yield one, other
+
+
+@pytest.fixture
+def second_pair() -> Iterator[Pair]:
+    one, other = socket.socketpair()
+    with one, other:
+        yield one, other
+
+
+class _Watched(selectors.DefaultSelector):
+    made: List[_Watched] = []
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made.append(self)
+        self.left_over = -1
+
+    def close(self) -> None:
+        self.left_over = len(self.get_map())
+        super().close()
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> List[_Watched]:
+    """The selectors of the test; each knows how many registrations it was closed with."""
+    made: List[_Watched] = []
+    monkeypatch.setattr(_Watched, "made", made)
+    monkeypatch.setattr(selectors, "DefaultSelector", _Watched)
+    return made
+
+
+async def returns(value: Any) -> Any:
+    return value
+
+
+async def fails(error: BaseException) -> None:
+    raise error
+
+
+async def reads(sock: socket.socket, deadline: Deadline) -> bytes:
+    await ready(sock, READ, deadline)
+    return sock.recv(100)
+
+
+async def notes_its_end(sock: socket.socket, deadline: Deadline, ends: List[str]) -> None:
+    try:
+        await ready(sock, READ, deadline)
+    except BaseException as end:
+        ends.append(type(end).__name__)
+        raise
+
+
+def test_a_coroutine_that_never_waits_gives_its_result() -> None:
+    assert finish(returns(42)) == 42
+
+
+def test_an_error_of_the_coroutine_is_raised() -> None:
+    with pytest.raises(KeyError):
+        finish(fails(KeyError("x")))
+
+
+def test_a_readable_socket_is_ready(pair: Pair) -> None:
+    pair[1].send(b"hello")
+    assert finish(reads(pair[0], soon())) == b"hello"
+
+
+def test_a_writable_socket_is_ready(pair: Pair) -> None:
+    finish(ready(pair[0], WRITE, soon()))
+    with pytest.raises(TimeoutError):
+        finish(ready(pair[0], READ, soon(0.01)))
+
+
+def test_the_wait_ends_at_the_deadline_and_not_before(pair: Pair) -> None:
+    started = time.monotonic()
+    with pytest.raises(TimeoutError):
+        finish(ready(pair[0], READ, soon(0.05)))
+    assert 0.05 <= time.monotonic() - started < 1
+
+
+def test_a_deadline_that_has_passed_ends_the_wait_at_once(pair: Pair) -> None:
+    with pytest.raises(TimeoutError):
+        finish(ready(pair[0], READ, soon(0)))
+
+
+def test_results_stand_in_the_order_of_the_jobs_and_not_of_their_ends(pair: Pair, second_pair: Pair) -> None:
+    async def answers_first() -> bytes:
+        data = await reads(second_pair[0], soon())
+        pair[1].send(b"slow")
+        return data
+
+    second_pair[1].send(b"quick")
+    assert finish(together(reads(pair[0], soon()), answers_first(), grace=1)) == [b"slow", b"quick"]
+
+
+def test_nothing_together_is_an_empty_list() -> None:
+    assert finish(together(grace=1)) == []
+
+
+def test_a_failure_stands_where_its_result_would() -> None:
+    first, second = finish(together(fails(ValueError("no")), returns("yes"), grace=1))
+    assert isinstance(first, ValueError)
+    assert second == "yes"
+
+
+def test_what_is_left_when_one_has_failed_is_cancelled_after_the_grace(pair: Pair) -> None:
+    started = time.monotonic()
+    _, second = finish(together(fails(ValueError("no")), reads(pair[0], soon()), grace=0.05))
+    assert isinstance(second, Cancelled)
+    assert 0.05 <= time.monotonic() - started < 1
+
+
+def test_without_grace_what_is_left_is_cancelled_at_once(pair: Pair) -> None:
+    started = time.monotonic()
+    first, _ = finish(together(reads(pair[0], soon()), fails(ValueError("no")), grace=0))
+    assert isinstance(first, Cancelled)
+    assert time.monotonic() - started < 1
+
+
+def test_what_ends_within_the_grace_has_its_result(pair: Pair) -> None:
+    async def fails_once_read() -> None:
+        pair[1].send(b"in time")
+        raise ValueError
+
+    assert finish(together(reads(pair[0], soon()), fails_once_read(), grace=5))[0] == b"in time"
+
+
+def test_a_second_failure_within_the_grace_is_kept_too(pair: Pair) -> None:
+    first, second = finish(together(fails(ValueError("no")), reads(pair[0], soon(0.01)), grace=5))
+    assert isinstance(first, ValueError)
+    assert isinstance(second, TimeoutError)
+
+
+def test_a_second_failure_does_not_prolong_the_grace(pair: Pair, second_pair: Pair) -> None:
+    # A grace that began anew would end after the third one's own deadline.
+    jobs = (fails(ValueError()), reads(pair[0], soon(0.1)), reads(second_pair[0], soon(0.45)))
+    results = finish(together(*jobs, grace=0.4))
+    assert [type(result) for result in results] == [ValueError, TimeoutError, Cancelled]
+
+
+def test_a_timeout_of_one_leaves_the_other_its_own_time(pair: Pair, second_pair: Pair) -> None:
+    ends: List[str] = []
+    finish(together(notes_its_end(pair[0], soon(0.02), ends), notes_its_end(second_pair[0], soon(0.06), ends), grace=5))
+    assert ends == ["TimeoutError", "TimeoutError"]
+
+
+def test_a_cancelled_coroutine_can_clean_up(pair: Pair) -> None:
+    ends: List[str] = []
+    finish(together(fails(ValueError("no")), notes_its_end(pair[0], soon(), ends), grace=0))
+    assert ends == ["Cancelled"]
+
+
+def test_who_has_a_deadline_brought_forward_waits_no_longer(pair: Pair) -> None:
+    deadline = soon()
+
+    async def shortens() -> None:
+        deadline.shorten(0.02)
+
+    started = time.monotonic()
+    result, _ = finish(together(reads(pair[0], deadline), shortens(), grace=0))
+    assert isinstance(result, TimeoutError)
+    assert time.monotonic() - started < 1
+
+
+def test_groups_nest(pair: Pair, second_pair: Pair) -> None:
+    async def inner() -> List[Any]:
+        return await together(reads(pair[0], soon()), returns(2), grace=1)
+
+    pair[1].send(b"1")
+    second_pair[1].send(b"3")
+    assert finish(together(inner(), reads(second_pair[0], soon()), grace=1)) == [[b"1", 2], b"3"]
+
+
+def test_a_failure_around_a_group_cancels_what_is_in_it(pair: Pair) -> None:
+    async def inner() -> List[Any]:
+        return await together(reads(pair[0], soon()), reads(pair[1], soon()), grace=5)
+
+    results, _ = finish(together(inner(), fails(ValueError("no")), grace=0))
+    assert [type(result) for result in results] == [Cancelled, Cancelled]
+
+
+def test_a_failure_inside_a_group_does_not_reach_what_is_around_it(pair: Pair) -> None:
+    async def inner() -> List[Any]:
+        return await together(fails(ValueError("no")), grace=0)
+
+    pair[1].send(b"untouched")
+    (failure,), outer = finish(together(inner(), reads(pair[0], soon()), grace=0))
+    assert isinstance(failure, ValueError)
+    assert outer == b"untouched"
+
+
+def test_no_socket_stays_registered(pair: Pair, second_pair: Pair, watched: List[_Watched]) -> None:
+    pair[1].send(b"x")
+    jobs = (reads(pair[0], soon()), fails(ValueError("no")), reads(second_pair[0], soon()))
+    finish(together(*jobs, grace=0.01))
+    with pytest.raises(TimeoutError):
+        finish(reads(second_pair[0], soon(0.01)))
+    assert [selector.left_over for selector in watched] == [0, 0]
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
+def test_an_interruption_passes_at_once(pair: Pair, interruption: type[BaseException]) -> None:
+    with pytest.raises(interruption):
+        finish(together(reads(pair[0], soon()), fails(interruption()), grace=5))
+
+
+def test_an_interruption_of_the_wait_closes_every_coroutine_without_a_word(
+    pair: Pair, second_pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends: List[str] = []
+
+    class Interrupted(selectors.DefaultSelector):
+        def select(self, timeout: Any = None) -> Any:
+            raise KeyboardInterrupt
+
+    async def outer() -> None:
+        try:
+            await together(notes_its_end(pair[0], soon(), ends), notes_its_end(second_pair[0], soon(), ends), grace=1)
+        finally:
+            ends.append("outer")
+
+    monkeypatch.setattr(selectors, "DefaultSelector", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(outer(), time.monotonic)
+    assert ends == ["GeneratorExit", "GeneratorExit", "outer"]
+
+
+def test_many_jobs_take_turns(pair: Pair) -> None:
+    turns: List[int] = []
+
+    async def job(number: int, sock: socket.socket) -> None:
+        for _ in range(3):
+            await ready(sock, WRITE, soon())
+            turns.append(number)
+
+    finish(together(job(1, pair[0]), job(2, pair[1]), grace=1))
+    assert sorted(turns[:2]) == [1, 2]
+    assert sorted(turns) == [1, 1, 1, 2, 2, 2]
+
+
+def test_cancelled_is_no_exception_that_a_job_catches_by_accident() -> None:
+    assert not issubclass(tasks.Cancelled, Exception)

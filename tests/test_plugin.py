@@ -1,0 +1,419 @@
+"""The edge: an Outcome becomes a first line, long output, performance data and an exit code."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from typing import Any, Callable, Dict, Iterator, Tuple
+
+import nagiosplugin
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from check_lync_presence import plugin
+from check_lync_presence.diagnosis import _SCHEMES, _STATUS, _TLS, accounts
+from check_lync_presence.diagnosis.ms_diagnostics import ADVICE
+from check_lync_presence.directory import Finding
+from check_lync_presence.directory import Report as DirectoryReport
+from check_lync_presence.outcome import (
+    NOTIFY,
+    PUBLISH,
+    REGISTER,
+    SELF_SUBSCRIBE,
+    SUBSCRIBE,
+    UNREGISTER,
+    Activity,
+    Cause,
+    Failure,
+    Outcome,
+)
+from check_lync_presence.plugin import PERFDATA, decimal, measured
+from check_lync_presence.roundtrip import _NOBODYS
+from check_lync_presence.settings import Account, DirectorySettings, Secret, Settings, Thresholds, TlsSettings
+
+from .commands import Finished
+from .samples import ACTIVITIES, ANN, BEN, failed, failure, settings, success
+from .strategies import many
+
+Report = Callable[..., Finished]
+DAY = 86400
+
+
+@pytest.fixture
+def report(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Iterator[Report]:
+    """What the plugin prints for an Outcome, and its exit code."""
+    handlers = list(logging.getLogger("nagiosplugin").handlers)
+
+    def run(outcome: Outcome, told: Settings = settings()) -> Finished:  # noqa: B008
+        monkeypatch.setattr(nagiosplugin.runtime.Runtime, "instance", None)
+        monkeypatch.setattr(plugin, "attempt", lambda *_: outcome)
+        with pytest.raises(SystemExit) as end:
+            plugin.execute(told)
+        output = capsys.readouterr()
+        assert isinstance(end.value.code, int)
+        return Finished(end.value.code, output.out, output.err)
+
+    yield run
+    logging.getLogger("nagiosplugin").handlers[:] = handlers
+
+
+def limits(warning: Dict[str, str], critical: Dict[str, str]) -> Settings:
+    return settings(thresholds=Thresholds(warning, critical))
+
+
+# ------------------------------------------------------------------ measuring
+
+
+def test_everything_that_was_measured_is_there() -> None:
+    assert {label: round(value, 6) for label, value in measured(success()).items()} == {
+        "latency": 0.214032,
+        "notify": 0.0312,
+        "register": 0.049,
+        "self_subscribe": 0.01,
+        "subscribe": 0.02,
+        "publish": 0.03,
+        "unregister": 0.02,
+    }
+
+
+@pytest.mark.parametrize("count", range(len(ACTIVITIES)))
+def test_what_was_not_measured_is_left_out(count: int) -> None:
+    found = measured(failed(activities=ACTIVITIES[:count]))
+    labels = {REGISTER: "register", SELF_SUBSCRIBE: "self_subscribe", SUBSCRIBE: "subscribe", PUBLISH: "publish"}
+    assert set(found) == {
+        labels.get(activity.name, "unregister") for activity in ACTIVITIES[:count] if activity.name != NOTIFY
+    }
+
+
+def test_nothing_is_measured_when_nothing_was_done() -> None:
+    assert measured(failed()) == {}
+
+
+@pytest.mark.parametrize("broken", [{"ended": None}, {"error": "404, Not Found"}])
+def test_an_activity_that_one_user_did_not_complete_is_left_out(broken: Dict[str, Any]) -> None:
+    activities = (ACTIVITIES[0], ACTIVITIES[1]._replace(**broken), ACTIVITIES[2])
+    assert set(measured(failed(activities=activities))) == {"self_subscribe"}
+
+
+def test_a_failure_has_no_latency_even_if_the_notification_came() -> None:
+    found = measured(failed(failure(Cause.CLOSED), latency=0.2, notified_after=0.1))
+    assert set(found) == {"notify"}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (1, "1"),
+        (-3, "-3"),
+        (0.2140315, "0.214032"),
+        (1e-7, "0"),
+        (0.5, "0.5"),
+        (100.0, "100"),
+        (1e15, "1" + "0" * 15),
+    ],
+)
+def test_numbers_are_plain_decimals(value: float, text: str) -> None:
+    assert decimal(value) == text
+
+
+@many
+@given(st.floats(0, 1e9) | st.integers(-(10**6), 10**6))
+def test_no_number_has_an_exponent_or_a_trailing_zero(value: float) -> None:
+    text = decimal(value)
+    assert re.fullmatch(r"-?\d+(\.\d*[1-9])?", text)
+    assert abs(float(text) - value) <= max(1e-6, value * 1e-9)
+
+
+# --------------------------------------------------------------------- states
+
+
+def test_a_success_is_ok(report: Report) -> None:
+    result = report(success())
+    assert (result.code, result.stderr) == (0, "")
+    assert result.first_line.partition(" | ")[0] == (
+        "LYNC PRESENCE OK - sip:ann@contoso.example reached sip:ben@contoso.example on pool01.contoso.example "
+        "in 0.214 s"
+    )
+    assert result.lines[1:] == [
+        "TargetFqdn : pool01.contoso.example",
+        "Result     : Success",
+        "Latency    : 00:00:00.2140315",
+        "Error      :",
+        "Diagnosis  :",
+    ]
+
+
+def test_every_label_is_documented(report: Report) -> None:
+    result = report(success(certificate_expires=time.time() + 90.5 * DAY))
+    assert set(result.perfdata) == set(PERFDATA)
+
+
+def test_the_performance_data_have_a_minimum_and_no_unit(report: Report) -> None:
+    perfdata = report(success()).perfdata
+    assert perfdata["latency"] == "0.214032;;;0"
+    assert perfdata["success"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("label", "warning", "critical", "code"),
+    [
+        ("latency", "0.3", "", 0),
+        ("latency", "0.2", "", 1),
+        ("latency", "0.2", "0.3", 1),
+        ("latency", "0.1", "0.2", 2),
+        ("latency", "", "0.2", 2),
+        ("latency", "@0.2:0.3", "", 1),
+        ("latency", "~:0.3", "", 0),
+        ("latency", "1:", "", 1),
+        ("register", "0.01", "", 1),
+        ("self_subscribe", "", "0.001", 2),
+        ("subscribe", "0.001", "", 1),
+        ("publish", "0.001", "0.002", 2),
+        ("notify", "0.03", "", 1),
+        ("notify", "0.04", "", 0),
+        ("unregister", "0.001", "", 1),
+    ],
+)
+def test_a_threshold_makes_the_state_and_stands_on_its_label(
+    report: Report, label: str, warning: str, critical: str, code: int
+) -> None:
+    result = report(success(), limits({label: warning} if warning else {}, {label: critical} if critical else {}))
+    assert result.code == code
+    assert result.first_line.startswith(
+        f"LYNC PRESENCE {('OK', 'WARNING', 'CRITICAL')[code]} - sip:ann@contoso.example reached"
+    )
+    assert result.perfdata[label].split(";", 1)[1] == f"{warning};{critical};0"
+    assert (f", {label} " in result.first_line.partition(" | ")[0]) == bool(code)
+    assert [value.count(";;;") for name, value in result.perfdata.items() if name not in (label, "success")].count(
+        0
+    ) == 0
+
+
+@pytest.mark.parametrize(
+    ("days", "warning", "critical", "code", "shown"),
+    [
+        (90.5, "30:", "7:", 0, "90"),
+        (20.5, "30:", "7:", 1, "20"),
+        (3.5, "30:", "7:", 2, "3"),
+        (30.01, "30:", "7:", 0, "30"),
+        (0.5, "30:", "", 1, "0"),
+        (-0.5, "", "0:", 2, "-1"),
+    ],
+)
+def test_the_certificate_has_thresholds_of_its_own(
+    report: Report, days: float, warning: str, critical: str, code: int, shown: str
+) -> None:
+    told = limits({"certificate_days": warning} if warning else {}, {"certificate_days": critical} if critical else {})
+    result = report(success(certificate_expires=time.time() + days * DAY), told)
+    assert result.code == code
+    assert result.perfdata["certificate_days"] == f"{shown};{warning};{critical}".rstrip(";")
+
+
+def test_two_broken_thresholds_are_both_named(report: Report) -> None:
+    result = report(success(), limits({"latency": "0.1", "publish": "0.01"}, {}))
+    text = result.first_line.partition(" | ")[0]
+    assert "latency 0.214032 is outside range 0:0.1" in text
+    assert "publish 0.03 is outside range 0:0.01" in text
+
+
+def test_a_threshold_does_not_soften_a_failure(report: Report) -> None:
+    found = failed(failure(Cause.CLOSED, "The server closed the connection."), activities=ACTIVITIES[:2])
+    result = report(found, limits({"register": "0.001"}, {}))
+    assert result.code == 2
+    assert result.first_line.startswith("LYNC PRESENCE CRITICAL - Register failed: The server closed the connection |")
+    assert result.perfdata["success"] == "0"
+
+
+# -------------------------------------------------------------- what it says
+
+
+def test_a_failure_names_activity_user_and_reason(report: Report) -> None:
+    found = failure(Cause.STATUS, "404, Not Found", SUBSCRIBE, BEN.uri, 404)
+    text = report(failed(found)).first_line.partition(" | ")[0]
+    assert text == "LYNC PRESENCE CRITICAL - SubscribePresence failed for sip:ben@contoso.example: 404, Not Found"
+
+
+def test_a_missing_notification_is_a_failure_of_the_publication(report: Report) -> None:
+    text = "Presence notification is not received within 25 secs."
+    result = report(failed(failure(Cause.NO_NOTIFICATION, text, NOTIFY, BEN.uri)))
+    assert result.first_line.partition(" | ")[0] == f"LYNC PRESENCE CRITICAL - PublishPresence failed: {text[:-1]}"
+    assert f"Error      : {text}" in result.lines
+
+
+def test_more_failures_are_counted(report: Report) -> None:
+    found = (failure(Cause.CLOSED, "One.", user=ANN.uri), failure(Cause.TLS, "Two.", user=BEN.uri))
+    assert "Register failed for sip:ann@contoso.example: One (and 1 more) |" in report(failed(*found)).first_line
+
+
+def test_the_same_failure_of_both_users_is_said_once(report: Report) -> None:
+    found = [failure(Cause.REFUSED_CREDENTIALS, "401, Unauthorized", user=user.uri) for user in (ANN, BEN)]
+    assert "Register failed for both users: 401, Unauthorized |" in report(failed(*found)).first_line
+
+
+def test_the_same_failure_is_the_same_whatever_time_each_user_had(report: Report) -> None:
+    found = [
+        failure(Cause.NO_ANSWER, f"No answer to REGISTER in {time} secs.", user=user.uri)
+        for user, time in ((ANN, "3.6"), (BEN, "3.5"))
+    ]
+    assert "Register failed for both users: No answer to REGISTER in 3.6 secs |" in report(failed(*found)).first_line
+
+
+def test_different_failures_of_both_users_are_not_called_the_same(report: Report) -> None:
+    found = [failure(Cause.STATUS, str(code), user=user.uri, status=code) for user, code in ((ANN, 403), (BEN, 404))]
+    assert "both users" not in report(failed(*found)).first_line
+
+
+@pytest.mark.parametrize(
+    ("told", "remark"),
+    [
+        (settings(tls=TlsSettings(insecure=True)), "The server's certificate was not verified (--insecure)."),
+        (settings(transport="tcp"), "The connection is not encrypted (--transport tcp)."),
+    ],
+)
+def test_what_weakens_the_check_is_said_whatever_the_verdict(report: Report, told: Settings, remark: str) -> None:
+    assert remark in report(success(), told).lines
+    assert remark in report(failed(failure(Cause.CLOSED)), told).lines
+
+
+def test_remarks_of_the_run_stand_below_the_five_lines(report: Report) -> None:
+    assert report(success(remarks=("The clocks are 7 minutes apart.",))).lines[6:] == [
+        "The clocks are 7 minutes apart."
+    ]
+
+
+def test_server_text_is_cleaned_wherever_it_is_shown(report: Report) -> None:
+    evil = "404, \x1b[31mNot|Found\r\nLYNC PRESENCE OK <b>\u202e"
+    result = report(
+        failed(failure(Cause.STATUS, evil, status=404, diagnostics=(f'4;reason="{evil}"',)), remarks=(evil,))
+    )
+    assert result.stdout.count("|") == 1
+    assert len([line for line in result.lines if line.startswith("LYNC PRESENCE")]) == 1
+    assert all(line.isprintable() for line in result.lines)
+    assert "warning: removed" not in result.stdout
+
+
+def test_verbosity_adds_the_log_below(report: Report) -> None:
+    assert "'Register' activity started." in report(success(), settings(verbose=1)).lines
+    assert "'Register' activity started." not in report(success()).lines
+
+
+def every_kind() -> Iterator[Tuple[str, Tuple[Failure, ...]]]:
+    """Failures of every kind with texts as they come."""
+    place = "127.0.0.1:5061"
+    texts = {
+        Cause.RESOLVE: "cannot resolve pool01.contoso.example: Name or service not known.",
+        Cause.CONNECT: f"cannot connect to {place}: Connection refused.",
+        Cause.TLS: f"the certificate of {place} is not for pool01.contoso.example.",
+        Cause.CLOSED: "The server closed the connection in the middle of a message.",
+        Cause.NO_ANSWER: "No answer to SUBSCRIBE in 32 secs.",
+        Cause.PROTOCOL: "The answer is not SIP: a line of the message head is not a header field.",
+        Cause.STATUS: "480, Temporarily Unavailable",
+        Cause.REFUSED_CREDENTIALS: "401, Unauthorized",
+        Cause.HELD_BACK: "No attempt, refused since 2026-01-31 12:59 UTC.",
+        Cause.NO_SCHEME: "The server does not offer NTLM; it offers Kerberos, TLS-DSK.",
+        Cause.SIGNATURE: "The answer to SUBSCRIBE has a repeated sequence number.",
+        Cause.REDIRECT: "Redirected to a connection without TLS.",
+        Cause.DEREGISTERED: "Signed off by the server (deactivated).",
+        Cause.NOT_ENABLED: "Registered without enhanced presence.",
+        Cause.NO_NOTIFICATION: "Presence notification is not received within 25 secs.",
+    }
+    remembered = "/home/nagios/.local/state/check_lync_presence/refused-0123456789ab.json"
+    details = {Cause.CLOSED: place, Cause.PROTOCOL: place, Cause.HELD_BACK: remembered}
+    for cause in Cause:
+        for user in [""] if cause in _NOBODYS else [ANN.uri, BEN.uri]:
+            detail = details.get(cause, "")
+            yield f"{cause.name} {user}", (failure(cause, texts[cause], REGISTER, user, 401, detail=detail),)
+    for cause in (Cause.CLOSED, Cause.NO_ANSWER, Cause.STATUS):
+        yield f"{cause.name} itself", (failure(cause, texts[cause], SELF_SUBSCRIBE, ANN.uri, 480),)
+    for fault in _TLS:
+        yield fault, (failure(Cause.TLS, texts[Cause.TLS], detail=fault),)
+    for scheme in _SCHEMES:
+        yield scheme, (failure(Cause.NO_SCHEME, texts[Cause.NO_SCHEME], detail=scheme),)
+    for status in _STATUS:
+        yield (
+            str(status),
+            (failure(Cause.STATUS, f"{status}, Service Unavailable", PUBLISH, ANN.uri, status, retry_after="30"),),
+        )
+    for code in ADVICE:
+        reason = "Destination URI either not enabled for SIP or does not exist"
+        header = f'{code};reason="{reason}";source="pool01.contoso.example"'
+        yield f"code {code}", (failure(Cause.STATUS, "403, Forbidden", SUBSCRIBE, BEN.uri, 403, (header,)),)
+    refused = [failure(Cause.REFUSED_CREDENTIALS, "401, Unauthorized", REGISTER, user.uri, 401) for user in (ANN, BEN)]
+    yield "both refused", tuple(refused)
+    yield (
+        "two faults",
+        (refused[0], failure(Cause.STATUS, "404, Not Found", REGISTER, BEN.uri, 404, ('4005;reason="x"',))),
+    )
+    detail = "12 other notification(s) arrived, 3 unsigned message(s) were discarded"
+    yield (
+        "others arrived",
+        (failure(Cause.NO_NOTIFICATION, texts[Cause.NO_NOTIFICATION], NOTIFY, BEN.uri, detail=detail),),
+    )
+
+
+KINDS = dict(every_kind())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_failure_fits_the_monitoring_system(report: Report, kind: str) -> None:
+    done = tuple(activity for activity in ACTIVITIES if activity.name != NOTIFY)
+    outcome = failed(
+        *KINDS[kind], activities=done, notified_after=0.1234567, certificate_expires=time.time() + 600 * DAY
+    )
+    ranges = dict.fromkeys(("latency", "notify", "register", "certificate_days"), "@10.5:20.5")
+    result = report(outcome, limits(ranges, ranges))
+    assert (result.code, result.stderr) == (2, "")
+    text, bar, _ = result.first_line.partition("|")
+    assert bar
+    assert len(text) <= 120
+    assert len(result.stdout.encode()) < 1024
+    assert result.stdout.count("|") == 1
+    assert not set(result.stdout) & set("<>\t\r")
+
+
+DC = "ldaps://dc01.contoso.example"
+
+
+@pytest.mark.parametrize("finding", Finding)
+@pytest.mark.parametrize("cause", [Cause.REFUSED_CREDENTIALS, Cause.HELD_BACK, Cause.STATUS])
+@pytest.mark.parametrize("users", [(ANN,), (ANN, BEN)], ids=["one", "both"])
+def test_what_the_directory_says_fits_too(
+    report: Report, monkeypatch: pytest.MonkeyPatch, finding: Finding, cause: Cause, users: Tuple[Account, ...]
+) -> None:
+    details = {
+        Finding.DUPLICATE: "CN=ann,OU=Test users,DC=contoso,DC=example and CN=ann 2,OU=Old,DC=contoso,DC=example",
+        Finding.OTHER_ADDRESS: "sip:anna@contoso.example",
+        Finding.OTHER_POOL: "pool02.contoso.example",
+        Finding.CONTRADICTION: f"{DC} says password expired, {DC} says must change",
+    }
+    found = DirectoryReport(finding, details.get(finding, "2026-01-31 12:59 UTC"), DC, None, "ann")
+    monkeypatch.setattr(accounts, "ask", lambda *arguments: [found] * len(arguments[2]))
+    text = {Cause.HELD_BACK: "No attempt, refused since 2026-01-31 12:59 UTC.", Cause.STATUS: "404, Not Found"}
+    file = "/var/lib/check_lync_presence/refused-01234567890{}.json"
+    diagnostics = ('4005;reason="Destination URI either not enabled for SIP or does not exist";source="pool01"',)
+    failures = [
+        failure(cause, text.get(cause, "401, Unauthorized"), REGISTER, one.uri, 404 if cause is Cause.STATUS else None,
+                diagnostics if cause is Cause.STATUS else (), file.format(one.uri[4]) if cause is Cause.HELD_BACK else "")  # noqa: E501
+        for one in users
+    ]  # fmt: skip
+    told = settings(directory=DirectorySettings((DC,), None, None, Secret(""), "anonymous", None, False))
+    result = report(failed(*failures), told)
+    assert result.code == 2
+    assert len(result.first_line.partition(" | ")[0]) < 120
+    assert len(result.stdout.encode()) < 1024
+
+
+def test_the_longest_success_fits_too(report: Report) -> None:
+    ranges = {label: "@10.5:20.5" for label in PERFDATA if label != "success"}
+    told = limits(ranges, ranges)._replace(tls=TlsSettings(insecure=True))
+    result = report(success(certificate_expires=time.time() + 600 * DAY), told)
+    assert len(result.stdout.encode()) < 1024
+    assert result.code == 0
+
+
+def test_an_activity_of_no_known_name_is_not_measured() -> None:
+    assert measured(failed(activities=(Activity("Other", ANN.uri, 0, 1),))) == {}
+    assert UNREGISTER in plugin.LABELS
