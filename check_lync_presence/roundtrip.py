@@ -11,7 +11,7 @@ from functools import partial
 from typing import Awaitable, Callable, Dict, List, NamedTuple, Optional, Protocol, Tuple
 
 from .lync.endpoint import LyncEndpoint
-from .lync.sign_in import NtlmOptions, Redirected
+from .lync.sign_in import NtlmOptions
 from .net.deadline import Clock, Deadline
 from .net.resolve import Address, ResolveError, is_ip_literal, resolve
 from .net.tasks import Cancelled, Job, run, together
@@ -31,6 +31,7 @@ from .outcome import (
     Seen,
     WireMessage,
 )
+from .refusal import Redirected
 from .settings import Account, Settings
 from .sip.uri import SipUri
 from .useragent import Token, UserAgent

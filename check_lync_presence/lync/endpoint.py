@@ -11,6 +11,7 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 from ..markup import DocumentError
 from ..net.deadline import Deadline
 from ..outcome import Cause, PresenceError, Seen
+from ..refusal import status_error
 from ..settings import Account
 from ..sip.dialog import Dialog
 from ..sip.message import Header, Message, Request, Response
@@ -18,7 +19,7 @@ from ..sip.uri import AddressError, parse_name_addr, same_address, split_list
 from ..useragent import UserAgent
 from . import categories
 from .categories import Publication, SelfPresence
-from .guard import AssociationGuard, status_error
+from .guard import AssociationGuard
 from .identity import instance_id, machine_instance
 from .sign_in import NtlmOptions, sign_in
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Callable, Dict, Optional
 
 from ..outcome import Cause, PresenceError
-from ..sip.message import Message, Request, Response
+from ..sip.message import Message, Request
 from .association import Association, AssociationError, format_auth_header, with_credentials
 
 
@@ -70,15 +70,3 @@ class AssociationGuard:
         event = body.partition("event=")[2].split(";")[0].strip()
         diagnostics = request.all("ms-diagnostics-public") + request.all("ms-diagnostics")
         raise PresenceError(Cause.DEREGISTERED, f"Signed off by the server ({event}).", None, diagnostics, detail=event)
-
-
-def status_error(response: Response) -> PresenceError:
-    """The error that a final response other than 2xx stands for, with the server's diagnostics."""
-    diagnostics = response.all("ms-diagnostics") + response.all("ms-diagnostics-public")
-    return PresenceError(
-        Cause.STATUS,
-        f"{response.status}, {response.reason}".rstrip(", "),
-        response.status,
-        diagnostics,
-        retry_after=response.get("Retry-After") or "",
-    )

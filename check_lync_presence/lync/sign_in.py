@@ -10,24 +10,16 @@ from typing import Callable, Dict, NamedTuple, Optional
 
 from ..net.deadline import Deadline
 from ..outcome import Cause, PresenceError
+from ..refusal import raise_redirect, status_error
 from ..settings import Account
 from ..sip.date import parse_date
 from ..sip.message import Request, Response
-from ..sip.uri import AddressError, SipUri, parse_name_addr, parse_uri, split_list
 from ..useragent import UserAgent
 from . import ntlm
 from .association import NEWEST_VERSION, Association, AuthHeader, challenges, format_auth_header, with_credentials
-from .guard import AssociationGuard, status_error
+from .guard import AssociationGuard
 
 _MAX_OPAQUE = 256  # real ones have 8 characters
-
-
-class Redirected(Exception):
-    """The user is homed elsewhere; `target` is where (MS-SIPREGE 3.2.5, RFC 3261 21.3)."""
-
-    def __init__(self, target: SipUri) -> None:
-        super().__init__(target)
-        self.target = target
 
 
 class NtlmOptions(NamedTuple):
@@ -60,7 +52,7 @@ async def sign_in(
     Raises PresenceError, Redirected.
     """
     menu_response = await agent.request(register(), deadline)
-    _raise_redirect(menu_response)
+    raise_redirect(menu_response)
     if menu_response.status not in (401, 407):
         if menu_response.status < 300:
             raise PresenceError(Cause.PROTOCOL, "The server registers users without asking who they are.")
@@ -77,7 +69,7 @@ async def sign_in(
     assert isinstance(request, Request)
     leg = await agent.request(request, deadline)
     if leg.status != menu_response.status:
-        _raise_redirect(leg)
+        raise_redirect(leg)
         raise (
             status_error(leg)
             if leg.status >= 300
@@ -128,7 +120,7 @@ async def sign_in(
     response = await agent.request(final, deadline)
     if response.status in (401, 407):
         raise _refused(response)
-    _raise_redirect(response)
+    raise_redirect(response)
     if response.status >= 300:
         raise status_error(response)
     date = parse_date(leg.get("Date") or "")
@@ -143,14 +135,3 @@ def _no_scheme(menu: Dict[str, AuthHeader]) -> PresenceError:
 def _refused(response: Response) -> PresenceError:
     error = status_error(response)
     return PresenceError(Cause.REFUSED_CREDENTIALS, str(error), error.status, error.diagnostics)
-
-
-def _raise_redirect(response: Response) -> None:
-    if response.status not in (301, 302):
-        return
-    contacts = [part for value in response.all("Contact") for part in split_list(value)]
-    try:
-        raise Redirected(parse_uri(parse_name_addr(contacts[0]).uri))
-    except (IndexError, AddressError):
-        text = f"{response.status}, {response.reason}: the server redirects and does not say where to."
-        raise PresenceError(Cause.REDIRECT, text, response.status) from None

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Callable, Dict, List, Optional, Tuple
 
-from ..lync.guard import status_error
 from ..markup import DocumentError
 from ..net.deadline import Deadline
 from ..outcome import Cause, PresenceError, Seen
+from ..refusal import status_error
 from ..settings import Account
 from ..sip import digest
 from ..sip.dialog import Dialog

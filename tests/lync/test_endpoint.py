@@ -11,9 +11,10 @@ import pytest
 
 from check_lync_presence.lync.association import AuthHeader
 from check_lync_presence.lync.endpoint import LyncEndpoint
-from check_lync_presence.lync.sign_in import NtlmOptions, Redirected
+from check_lync_presence.lync.sign_in import NtlmOptions
 from check_lync_presence.net.transport import open_connection
 from check_lync_presence.outcome import Cause, PresenceError
+from check_lync_presence.refusal import Redirected
 from check_lync_presence.settings import Account, Secret
 from check_lync_presence.sip.message import Header, Request
 from check_lync_presence.useragent import UserAgent

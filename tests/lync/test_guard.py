@@ -12,8 +12,9 @@ from check_lync_presence.lync.association import (
     credentials_header,
     parse_auth_header,
 )
-from check_lync_presence.lync.guard import AssociationGuard, status_error
+from check_lync_presence.lync.guard import AssociationGuard
 from check_lync_presence.outcome import Cause, PresenceError
+from check_lync_presence.refusal import status_error
 from check_lync_presence.sip.message import Message, Request, Response
 
 from ..transcripts import ANN, BEN, POOL, REALM, client_end, recorded, server_end
