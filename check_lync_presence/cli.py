@@ -185,8 +185,9 @@ def settings_from(
     keys = _checked_keys(section or {}, accounts)
     values = _Values(arguments, keys, accounts.path if accounts is not None else "")
 
+    elsewhere = _elsewhere(values, arguments, accounts, target)
     publisher = _account("publisher", values, environment, read_stdin)
-    subscriber = _account("subscriber", values, environment, read_stdin)
+    subscriber = _account("subscriber", elsewhere or values, environment, read_stdin)
     if publisher.uri.lower() == subscriber.uri.lower():
         raise SettingsError(f"publisher and subscriber are both {publisher.uri}; the check needs two users")
     transport = values.choice("transport")
@@ -196,14 +197,18 @@ def settings_from(
             raise SettingsError("Lync does not speak UDP; use --transport tls, or --protocol simple")
         protocol = "simple"
     port = values.port() or DEFAULT_PORTS[transport]
+    way = _one_of(values, "connect", "discover")
+    scope = _one_of(values, "all_front_ends", "subscriber_target")
+    if values.given_on_command_line("front_ends_critical") and scope != "all_front_ends":
+        raise SettingsError("--front-ends-critical counts the front ends of --all-front-ends; give both")
     timeout, notify_timeout = values.seconds("timeout"), values.seconds("notify_timeout")
     return Settings(
         target=target,
         publisher=publisher,
         subscriber=subscriber,
         port=port,
-        connect=_connect(values.text("connect"), port),
-        family=_family(values),
+        connect=_connect(values.text("connect"), port) if way == "connect" else None,
+        family={None: None, "ipv4": 4, "ipv6": 6}[_one_of(values, "ipv4", "ipv6")],
         transport=transport,
         protocol=protocol,
         auth=values.choice("auth"),
@@ -223,7 +228,35 @@ def settings_from(
         timeout=timeout,
         notify_timeout=notify_timeout,
         verbose=values.count("verbose"),
+        discover=way == "discover",
+        all_front_ends=scope == "all_front_ends",
+        subscriber_target=values.host("subscriber_target") if scope == "subscriber_target" else None,
+        subscriber_connect=_connect(elsewhere.in_file("connect"), port) if elsewhere is not None else None,
     )
+
+
+def _elsewhere(
+    values: _Values, arguments: argparse.Namespace, accounts: Optional[AccountsFile], target: str
+) -> Optional[_Values]:
+    """The values of the subscriber's pool, where that is another one whose section has a subscriber."""
+    other = values.host("subscriber_target")
+    if other == target:
+        raise SettingsError(f"{values.name('subscriber_target')} is {other}, which is the publisher's pool as well")
+    section = accounts.section(other) if accounts is not None and other is not None else None
+    if accounts is None or section is None or not section.get("subscriber"):
+        return None
+    return _Values(arguments, _checked_keys(section, accounts), accounts.path)
+
+
+def _one_of(values: _Values, *keys: str) -> Optional[str]:
+    """Which of the options that exclude each other was given; the command line beats the file in this, too."""
+    given = [key for key in keys if values.is_set(key)]
+    if len(given) > 1:
+        names = [values.name(key) for key in given]
+        given = [key for key in given if values.given_on_command_line(key)]
+        if len(given) != 1:
+            raise SettingsError(f"{' and '.join(names)} exclude each other")
+    return given[0] if given else None
 
 
 class _Values:
@@ -276,6 +309,14 @@ class _Values:
         if value not in _TRUE + _FALSE:
             raise SettingsError(f"{self.name(key)} is {value!r}; it can be yes or no")
         return value in _TRUE
+
+    def is_set(self, key: str) -> bool:
+        """Whether it was asked for, be it a flag or a text."""
+        return self.flag(key) if self._options[key].kind == "flag" else self.text(key) is not None
+
+    def host(self, key: str) -> Optional[str]:
+        text = self.text(key)
+        return None if text is None else _host(text, self.name(key))
 
     def count(self, key: str) -> int:
         given = self._arguments.get(key)
@@ -499,21 +540,13 @@ def _connect(text: Optional[str], default_port: int) -> Optional[Tuple[str, int]
     return _host(host, "--connect"), _port(port, "the port of --connect") if port else default_port
 
 
-def _family(values: _Values) -> Optional[int]:
-    four, six = values.flag("ipv4"), values.flag("ipv6")
-    if four and six:
-        named = [key for key in ("ipv4", "ipv6") if values.given_on_command_line(key)]
-        if len(named) != 1:
-            raise SettingsError("-4 and -6 exclude each other")
-        six = named == ["ipv6"]
-        four = not six
-    return 4 if four else 6 if six else None
-
-
 def _ranges(values: _Values, level: str) -> Dict[str, str]:
     """Ranges by perfdata label."""
     ranges: Dict[str, str] = {}
-    for label, key in (("latency", level), ("certificate_days", f"certificate_{level}")):
+    keys = {"latency": level, "certificate_days": f"certificate_{level}"}
+    if level == "critical":
+        keys["front_ends_failed"] = "front_ends_critical"
+    for label, key in keys.items():
         text = values.text(key)
         if text is not None:
             ranges[label] = _range(text, values.name(key))

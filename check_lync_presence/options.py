@@ -62,6 +62,12 @@ GROUPS = (
                    cmdlet="RegistrarPort"),
             Option(("--connect",), "connect here instead (one front end, a test server); TLS still checks the target's name",
                    metavar="HOST[:PORT]"),
+            Option(("--discover",), "find the server by the DNS SRV records of the publisher's SIP domain, as clients do; TLS "
+                   "checks the name that they give", "flag"),
+            Option(("--all-front-ends",), "make the round trip on every address of the pool, and from each one to its "
+                   "neighbour", "flag"),
+            Option(("--subscriber-target",), "FQDN of the subscriber's pool, where it is not the publisher's; the subscriber is the "
+                   "one of that pool's section, if it has one", metavar="FQDN"),
             Option(("-4", "--ipv4"), "use IPv4 only", "flag"),
             Option(("-6", "--ipv6"), "use IPv6 only", "flag"),
             Option(("--transport",), "how to reach the pool; default tls; udp only for SIMPLE servers", metavar="NAME", default="tls",
@@ -132,6 +138,8 @@ GROUPS = (
                    "named range", "NAME=RANGE", repeatable=True),
             Option(("--activity-critical",), "CRITICAL if an activity's seconds are outside of this range; repeatable",
                    "named range", "NAME=RANGE", repeatable=True),
+            Option(("--front-ends-critical",), "CRITICAL if the number of front ends that fail is outside of this range, else "
+                   "WARNING if one fails; default 0", "range", "RANGE"),
             Option(("--certificate-warning",), "WARNING if the days that the server's certificate has left are outside of "
                    "this range (30: for less than 30)", "range", "RANGE"),
             Option(("--certificate-critical",), "CRITICAL if the days that the server's certificate has left are outside "

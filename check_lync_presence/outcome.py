@@ -6,7 +6,8 @@ Also owns PresenceError, the one family of errors that are the peer's fault and 
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple, Optional, Tuple
+from types import MappingProxyType
+from typing import Mapping, NamedTuple, Optional, Tuple
 
 # The cmdlet's names of its activities.
 REGISTER = "Register"
@@ -35,6 +36,7 @@ class Cause(enum.Enum):
     DEREGISTERED = "deregistered"
     NOT_ENABLED = "not enabled"
     NO_NOTIFICATION = "no notification"
+    NO_TIME = "no time"
 
 
 class Seen(enum.Enum):
@@ -124,11 +126,22 @@ class Diagnosis(NamedTuple):
     advice: Tuple[str, ...]
 
 
+class Path(NamedTuple):
+    """Whether presence gets from one front end to another: after how many seconds, or why not."""
+
+    notified_after: Optional[float]
+    failure: Optional[Failure]
+
+
 class Outcome(NamedTuple):
     """What a run came to. Without failures it is a success and `latency` and `notified_after` are set.
 
     Times in seconds: `latency` from the first connection to the notification, `notified_after` from the sending of the
     publication. `certificate_expires` is a Unix time. `remarks` are sentences that concern any verdict.
+
+    Where all front ends of a pool were tried, `front_ends` has an Outcome for each, whose `server` is its address and
+    whose `paths` lead to the servers they are named by; the whole has their failures and activities, and the longest
+    latency.
     """
 
     target: str
@@ -139,6 +152,9 @@ class Outcome(NamedTuple):
     certificate_expires: Optional[float]
     remarks: Tuple[str, ...] = ()
     messages: Tuple[WireMessage, ...] = ()
+    server: str = ""
+    paths: Mapping[str, Path] = MappingProxyType({})
+    front_ends: Tuple[Outcome, ...] = ()
 
     @property
     def success(self) -> bool:

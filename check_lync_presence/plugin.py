@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import socket
 import time
-from typing import Any, Dict, Generator, List, NoReturn, Optional, Tuple
+from typing import Any, Dict, Generator, List, NoReturn, Optional, Sequence
 
 import nagiosplugin
 from nagiosplugin.performance import Performance
@@ -18,18 +19,15 @@ from .attempt import attempt
 from .net.deadline import Deadline
 from .net.transport import tls_context
 from .outcome import (
-    NOTIFY,
     PUBLISH,
     REGISTER,
     SELF_SUBSCRIBE,
     SUBSCRIBE,
     UNREGISTER,
-    Cause,
     Diagnosis,
-    Failure,
     Outcome,
 )
-from .report.text import activity_log, clean, cmdlet_lines, sip_log
+from .report.text import activity_log, clean, cmdlet_lines, front_end_lines, sip_log, what_failed
 from .roundtrip import World
 from .settings import Settings
 
@@ -56,12 +54,16 @@ PERFDATA = {
     "success": "1 or 0",
     "certificate_days": "whole days that the server's certificate has left (not with --insecure)",
 }
+# With --all-front-ends: latency and success, and what has a threshold, for each front end (`latency_10_0_0_4`), and …
+FRONT_END_PERFDATA = {
+    "front_ends": "how many front ends the pool has",
+    "front_ends_failed": "how many of them fail, or do not reach their neighbour",
+    "notify_10_0_0_4_to_10_0_0_5": "from the sending of a publication at the first to the notification at the other",
+}
 # What --account-state can be.
 STATES = {"critical": nagiosplugin.Critical, "warning": nagiosplugin.Warn, "unknown": nagiosplugin.Unknown}
 SECONDS_PER_DAY = 86400
 ROOM = 119 - len(f"{NAME} CRITICAL - ")  # what a first line of less than 120 characters has left for us
-# Failures that say more of a server than of a user: where there is no room for both, whose connection it was goes.
-_OF_THE_CONNECTION = (Cause.CLOSED, Cause.NO_ANSWER, Cause.SIGNATURE)
 
 
 def execute(settings: Settings) -> NoReturn:
@@ -110,11 +112,29 @@ class _Presence(nagiosplugin.Resource):
             self.remarks += [remark] if remark else []
             self.diagnosis = diagnose(outcome, settings, said)
         yield nagiosplugin.Metric("success", 1 if outcome.success else 0, context="success")
-        for label, seconds in measured(outcome).items():
-            yield nagiosplugin.Metric(label, seconds, min=0, context=label)
+        if outcome.front_ends:
+            yield from self._of_front_ends(outcome)
+        else:
+            for label, seconds in measured(outcome).items():
+                yield nagiosplugin.Metric(label, seconds, min=0, context=label)
         if outcome.certificate_expires is not None:
             days = int((outcome.certificate_expires - self._world.now()) // SECONDS_PER_DAY)
             yield nagiosplugin.Metric("certificate_days", days, context="certificate_days")
+
+    def _of_front_ends(self, outcome: Outcome) -> Generator[nagiosplugin.Metric, None, None]:
+        yield nagiosplugin.Metric("front_ends", len(outcome.front_ends), min=0, context="value")
+        yield nagiosplugin.Metric("front_ends_failed", len(failing(outcome)), min=0, context="front_ends_failed")
+        limited = {"latency"}.union(*self.settings.thresholds)
+        for front_end in outcome.front_ends:
+            name = _label(front_end.server)
+            yield nagiosplugin.Metric(f"success_{name}", 1 if front_end.success else 0, context="value")
+            for label, seconds in measured(front_end).items():
+                if label in limited:
+                    yield nagiosplugin.Metric(f"{label}_{name}", seconds, min=0, context=label)
+            for other, path in front_end.paths.items():
+                if path.notified_after is not None:
+                    label = f"notify_{name}_to_{_label(other)}"
+                    yield nagiosplugin.Metric(label, path.notified_after, min=0, context="notify")
 
     def _sentences(self, outcome: Outcome) -> List[str]:
         return [*outcome.remarks, *_standing_remarks(self.settings), *self.diagnosis.advice, *self.remarks]
@@ -124,6 +144,7 @@ class _Presence(nagiosplugin.Resource):
         outcome, settings = self.outcome, self.settings
         assert outcome is not None
         lines = cmdlet_lines(outcome, self.diagnosis)
+        lines += front_end_lines(outcome)
         lines += [clean(text) for text in self._sentences(outcome)]
         if settings.verbose > 0:
             lines += activity_log(outcome)
@@ -137,9 +158,16 @@ class _Verdict(nagiosplugin.Context):
 
     def evaluate(self, metric: nagiosplugin.Metric, resource: nagiosplugin.Resource) -> nagiosplugin.Result:
         assert isinstance(resource, _Presence)
-        state = nagiosplugin.Ok
-        if not metric.value:
-            state = STATES[resource.settings.account_state] if resource.proven else nagiosplugin.Critical
+        outcome, settings = resource.outcome, resource.settings
+        assert outcome is not None
+        if metric.value:
+            state = nagiosplugin.Ok
+        elif resource.proven:
+            state = STATES[settings.account_state]
+        elif "front_ends_failed" in settings.thresholds.critical and len(failing(outcome)) < len(outcome.front_ends):
+            state = nagiosplugin.Warn  # how many are too many was told
+        else:
+            state = nagiosplugin.Critical
         return nagiosplugin.Result(state, metric=metric)
 
     def performance(self, metric: nagiosplugin.Metric, resource: nagiosplugin.Resource) -> Performance:
@@ -171,11 +199,14 @@ class _Summary(nagiosplugin.Summary):
     def _line(self, results: nagiosplugin.Results) -> str:
         outcome, settings = self._presence.outcome, self._presence.settings
         assert outcome is not None
+        where = settings.target
+        if settings.subscriber_target is not None:
+            where = f"{where} and {settings.subscriber_target}"
+        if outcome.front_ends:
+            where = f"all {len(outcome.front_ends)} front ends of {where}"
         if not outcome.success:
-            return clean(_failed(outcome))
-        text = (
-            f"{settings.publisher.uri} reached {settings.subscriber.uri} on {outcome.target} in {outcome.latency:.3f} s"
-        )
+            return clean(_front_ends_failed(outcome) if outcome.front_ends else what_failed(outcome, ROOM))
+        text = f"{settings.publisher.uri} reached {settings.subscriber.uri} on {where} in {outcome.latency:.3f} s"
         broken = [
             f"{result.metric.name} {decimal(result.metric.value)} is {result.hint}"
             for result in results
@@ -184,22 +215,39 @@ class _Summary(nagiosplugin.Summary):
         return clean(", ".join([text, *broken]))
 
 
-def _failed(outcome: Outcome) -> str:
-    first, *others = outcome.failures
-    activity = PUBLISH if first.activity == NOTIFY else first.activity
-    who = f" for {first.user}" if first.user and first.cause is not Cause.NO_NOTIFICATION else ""
-    more = f" (and {len(others)} more)" if others else ""
-    if others and all(_alike(other, first) for other in others):
-        who, more = " for both users", ""
-    reason = f"{first.text.rstrip('.')}{more}"
-    if first.cause in _OF_THE_CONNECTION and len(f"{activity} failed{who}: {reason}") > ROOM:
-        who = ""
-    return f"{activity} failed{who}: {reason}"
+def _front_ends_failed(outcome: Outcome) -> str:
+    """Which ones, as many as there is room for, and why, if there is room for that."""
+    wrong = [front_end.server for front_end in outcome.front_ends if front_end.failures]
+    wrong += [
+        f"{front_end.server} to {other}"
+        for front_end in outcome.front_ends
+        for other, path in front_end.paths.items()
+        if path.failure is not None
+    ]
+    count, total = len(failing(outcome)), len(outcome.front_ends)
+    text = f"{count} of {total} front ends of {outcome.target} {'fails' if count == 1 else 'fail'}: "
+    if count == total and all(front_end.failures for front_end in outcome.front_ends):
+        text, wrong = f"all {total} front ends of {outcome.target} fail", []
+    shown = len(wrong)
+    while shown > 1 and len(text + _listed(wrong, shown)) > ROOM:
+        shown -= 1
+    text += _listed(wrong, shown)
+    reason = f" ({what_failed(outcome._replace(failures=outcome.failures[:1]))})"
+    return text + reason if len(text + reason) <= ROOM else text
 
 
-def _alike(one: Failure, other: Failure) -> bool:
-    # The texts may differ in the time that each of them had.
-    return (one.activity, one.cause, one.status) == (other.activity, other.cause, other.status)
+def _listed(names: Sequence[str], shown: int) -> str:
+    more = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {more} more" if more else "")
+
+
+def failing(outcome: Outcome) -> List[Outcome]:
+    """The front ends that fail themselves or do not reach their neighbour."""
+    return [
+        front_end
+        for front_end in outcome.front_ends
+        if front_end.failures or any(path.failure is not None for path in front_end.paths.values())
+    ]
 
 
 def measured(outcome: Outcome) -> Dict[str, float]:
@@ -220,6 +268,11 @@ def measured(outcome: Outcome) -> Dict[str, float]:
     return values
 
 
+def _label(server: str) -> str:
+    """An address as part of a label: letters, digits and underscores."""
+    return re.sub(r"[^0-9A-Za-z]+", "_", server).strip("_")
+
+
 def decimal(value: float) -> str:
     """A number in plain decimals, never with an exponent, without trailing zeros."""
     if isinstance(value, int):
@@ -229,9 +282,9 @@ def decimal(value: float) -> str:
 
 def _contexts(settings: Settings) -> List[nagiosplugin.Context]:
     warning, critical = settings.thresholds
-    labels: Tuple[str, ...] = ("latency", "notify", "certificate_days", *LABELS.values())
+    labels = ("latency", "notify", "certificate_days", "front_ends_failed", *LABELS.values())
     limited = [_Limited(label, warning.get(label, ""), critical.get(label, "")) for label in labels]
-    return [_Verdict("success"), *limited]
+    return [_Verdict("success"), _Limited("value", "", ""), *limited]
 
 
 def _standing_remarks(settings: Settings) -> List[str]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import ssl
 from functools import partial
-from typing import Awaitable, Callable, Dict, List, NamedTuple, Optional, Protocol, Tuple
+from typing import Awaitable, Callable, Dict, List, NamedTuple, Optional, Protocol, Sequence, Tuple
 
+from .locate import Located, Server, locate
 from .lync.endpoint import LyncEndpoint
 from .lync.sign_in import NtlmOptions
 from .net.deadline import Clock, Deadline
-from .net.resolve import Address, ResolveError, is_ip_literal, resolve
-from .net.tasks import Cancelled, Job, run, together
+from .net.resolve import ResolveError, is_ip_literal, resolve
+from .net.tasks import Cancelled, Gate, Job, run, together
 from .net.transport import Connection, TcpError, TlsError, open_connection, open_datagrams
 from .outcome import (
     NOTIFY,
@@ -27,6 +28,7 @@ from .outcome import (
     Cause,
     Failure,
     Outcome,
+    Path,
     PresenceError,
     Seen,
     WireMessage,
@@ -83,34 +85,108 @@ class World(NamedTuple):
 
 def presence_round_trip(settings: Settings, context: Optional[ssl.SSLContext], world: World) -> Outcome:
     """Run the whole transaction. Whatever the peer does, the result is an Outcome, within ``settings.timeout``."""
-    trip = _RoundTrip(settings, context, world)
-    outcome: Outcome = run(trip.run(), world.clock)
+    outcome: Outcome = run(_run(Run(settings, context, world)), world.clock)
     return outcome
 
 
-class _RoundTrip:
+class Run:
+    """What the round trips of one run share: what they were told, the time they have, the messages they log."""
+
     def __init__(self, settings: Settings, context: Optional[ssl.SSLContext], world: World) -> None:
-        self._settings = settings
-        self._context = context
-        self._world = world
-        self._whole = Deadline(settings.timeout, world.clock)
-        reserve = min(LOG_OFF_LIMIT, settings.timeout * LOG_OFF_SHARE)
-        self._work = self._whole.within(settings.timeout - reserve)
+        self.settings = settings
+        self.context = context
+        self.world = world
+        self.whole = Deadline(settings.timeout, world.clock)
+        self.messages: Optional[List[WireMessage]] = [] if settings.verbose > 1 else None
         self._started = world.clock()
+
+    def since_start(self) -> float:
+        return self.world.clock() - self._started
+
+    def pick(self, count: int) -> int:
+        """A random number from 0 on, less than `count`."""
+        return int(self.world.token(8), 16) % count
+
+
+async def _run(run: Run) -> Outcome:
+    settings = run.settings
+    work = _without_log_off(run.whole)
+    try:
+        located = await locate(settings, settings.target, settings.connect, run.pick, work)
+        elsewhere = located
+        if settings.subscriber_target is not None:
+            elsewhere = await locate(settings, settings.subscriber_target, settings.subscriber_connect, run.pick, work)
+    except PresenceError as error:
+        return Outcome(settings.target, (_failure(REGISTER, "", error),), (), None, None, None)
+    if settings.all_front_ends:
+        from .front_ends import round_trips
+
+        return await round_trips(run, located)
+    return await RoundTrip(run, located, elsewhere).run(run.whole)
+
+
+def _without_log_off(whole: Deadline) -> Deadline:
+    """What a log-off leaves of `whole`."""
+    return whole.within(whole.remaining - min(LOG_OFF_LIMIT, whole.remaining * LOG_OFF_SHARE))
+
+
+async def _nothing() -> None:
+    pass
+
+
+class RoundTrip:
+    """One round trip, once: the publisher signs in at one place, the subscriber there or elsewhere.
+
+    `signed_in` opens when the sign-in of both is over, `over` when the notification has come or never will. Either
+    opens whatever came of it.
+    """
+
+    def __init__(self, run: Run, publisher_at: Located, subscriber_at: Located) -> None:
+        self._run = run
+        self._settings = settings = run.settings
+        self._world = run.world
+        self._places: Dict[Account, Located] = {settings.publisher: publisher_at, settings.subscriber: subscriber_at}
+        self._whole = run.whole
+        self._work = run.whole
         self._activities: List[Activity] = []
         self._failures: Dict[Tuple[str, str], Failure] = {}
         self._endpoints: Dict[Account, Endpoint] = {}
-        self._remarks: List[str] = []
+        self._remarks: Dict[str, None] = dict.fromkeys((*publisher_at.remarks, *subscriber_at.remarks))
         self._first_connection: Optional[float] = None
-        self._notified: Optional[float] = None
+        self._subscribed: Optional[float] = None
         self._published: Optional[float] = None
+        self._marker = ""
+        self._latency: Optional[float] = None
+        self._notified_after: Optional[float] = None
         self._expires: Optional[float] = None
-        self._messages: Optional[List[WireMessage]] = [] if settings.verbose > 1 else None
+        self.signed_in = Gate()
+        self.over = Gate()
 
-    async def run(self) -> Outcome:
+    @property
+    def target(self) -> str:
+        return self._settings.target
+
+    @property
+    def failures(self) -> Sequence[Failure]:
+        """What has failed so far."""
+        return tuple(self._failures.values())
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the notification has come."""
+        return self._latency is not None and not self._failures
+
+    async def run(self, whole: Deadline, afterwards: Callable[[], Awaitable[None]] = _nothing) -> Outcome:
+        """Sign in, make the round trip, do what is wanted `afterwards`, log off: all of it within `whole`."""
+        self._whole, self._work = whole, _without_log_off(whole)
         try:
             try:
-                await self._transaction()
+                try:
+                    await self._transaction()
+                finally:
+                    self.signed_in.open()
+                    self.over.open()
+                await afterwards()
             except Exception:  # a mistake of ours is no reason to stay signed in
                 await self._log_off()
                 raise
@@ -118,80 +194,118 @@ class _RoundTrip:
         finally:  # an interruption comes here at once: a coroutine that is thrown away must not wait for anything
             for endpoint in self._endpoints.values():
                 endpoint.agent.close()
-        latency = None
-        if self._notified is not None and self._first_connection is not None:
-            latency = self._notified - self._first_connection
         repeated = sum(endpoint.agent.retransmissions for endpoint in self._endpoints.values())
         if repeated:
-            self._remarks.append(f"{repeated} retransmission(s) were needed over UDP.")
+            self._remarks[f"{repeated} retransmission(s) were needed over UDP."] = None
         remarks = [*self._remarks, *(text for endpoint in self._endpoints.values() for text in endpoint.remarks)]
         return Outcome(
             target=self._settings.target,
             failures=tuple(self._failures.values()),
             activities=tuple(self._activities),
-            latency=latency,
-            notified_after=self._notified - self._published if self._notified and self._published else None,
+            latency=self._latency,
+            notified_after=self._notified_after,
             certificate_expires=self._expires,
             remarks=tuple(dict.fromkeys(remarks)),
-            messages=tuple(sorted(self._messages or ())),
+            messages=tuple(sorted(self._run.messages or ())),
         )
+
+    async def reaches(self, other: RoundTrip) -> Path:
+        """Whether the publisher here reaches the subscriber of `other`, once both round trips are over."""
+        ann, ben = self._endpoints[self._settings.publisher], other._endpoints[self._settings.subscriber]
+        limit = self._whole.within(self._whole.remaining)
+        try:
+            if other._subscribed is None or self._published is None or other._subscribed > self._published:
+                # What was there before somebody subscribed is not what he is notified of.
+                marker = self._new_marker()
+                publication, notification = await together(
+                    self._publish(ann, marker, limit), other._told(ben, marker, limit), grace=ANSWER_GRACE
+                )
+                for result in (publication, notification):
+                    if isinstance(result, BaseException) and not isinstance(result, Cancelled):
+                        raise result
+            else:
+                limit.shorten(min(self._settings.notify_timeout, self._work.remaining))
+                await other._told(ben, self._marker, limit)
+        except PresenceError as error:
+            return Path(None, _failure(NOTIFY, "", error))
+        return Path(self._world.clock() - (self._published or 0.0), None)
 
     async def _transaction(self) -> None:
         settings = self._settings
         publisher, subscriber = settings.publisher, settings.subscriber
-        try:
-            addresses = await self._addresses(*(settings.connect or (settings.target, settings.port)))
-        except PresenceError as error:
-            return self._fail(REGISTER, "", error)
-
         self._first_connection = self._world.clock()
-        if not await self._side_by_side(
-            self._activity(REGISTER, publisher, lambda: self._register(publisher, addresses)),
-            self._activity(REGISTER, subscriber, lambda: self._register(subscriber, addresses)),
-        ):
-            return None
+        try:
+            if not await self._side_by_side(
+                self._activity(REGISTER, publisher, lambda: self._register(publisher)),
+                self._activity(REGISTER, subscriber, lambda: self._register(subscriber)),
+            ):
+                return
+        finally:
+            self.signed_in.open()
         ann, ben = self._endpoints[publisher], self._endpoints[subscriber]
         steps = [self._activity(SUBSCRIBE, subscriber, lambda: ben.subscribe(publisher.uri, self._work))]
         if ann.subscribes_to_itself:
             steps.insert(0, self._activity(SELF_SUBSCRIBE, publisher, lambda: ann.self_subscribe(self._work)))
         if not await self._side_by_side(*steps):
-            return None
+            return
+        self._subscribed = self._world.clock()
 
-        marker = f"presence-check {self._world.token(16)}"
+        marker = self._new_marker()
         # Until the publication is answered the notification has all the time there is: a server that does not answer
         # the publication must not be reported as one that does not notify.
-        limit = self._whole.within(settings.timeout)
+        limit = self._whole.within(self._whole.remaining)
         await self._side_by_side(
             self._activity(PUBLISH, publisher, lambda: self._publish(ann, marker, limit)),
             self._activity(NOTIFY, subscriber, lambda: self._notification(ben, marker, limit)),
             grace=ANSWER_GRACE,
         )
-        return None
+        return
+
+    def _new_marker(self) -> str:
+        self._marker = f"presence-check {self._world.token(16)}"
+        return self._marker
 
     # ------------------------------------------------------------ activities
 
-    async def _register(self, account: Account, addresses: Tuple[Address, ...]) -> Tuple[str, ...]:
-        """Connect and register; follow redirects to the home pool."""
+    async def _register(self, account: Account) -> Tuple[str, ...]:
+        """Sign in at the first server that lets itself be signed in at (RFC 3263 4.3)."""
+        servers = self._places[account].servers
+        for left, server in zip(range(len(servers), 0, -1), servers):
+            try:
+                details = await self._register_at(server, account, self._work.remaining / left)
+            except PresenceError as error:
+                if left == 1 or not (error.cause in _ELSEWHERE or error.status == 503):
+                    raise
+                self._remarks[f"{server.name} was passed over: {error}"] = None
+                refusing = self._endpoints.pop(account, None)
+                if refusing is not None:
+                    refusing.agent.close()
+            else:
+                return (*details, f"Found {server.found}") if server.found else details
+        raise AssertionError("there is no server")
+
+    async def _register_at(self, server: Server, account: Account, limit: float) -> Tuple[str, ...]:
+        """Connect within `limit` seconds and register; follow redirects to the home pool."""
         settings = self._settings
-        name = settings.target
-        chain = [str(addresses[0])]
+        chain = [str(server.addresses[0])]
         while True:
-            agent = await self._connect(account, addresses, name)
+            agent = await self._connect(account, server, self._work.within(limit))
             endpoint = self._endpoints[account] = self._endpoint(agent, account, settings.protocol)
             try:
-                return await endpoint.register(self._work)
-            except PresenceError as error:
-                # A challenge of Digest and nothing else is how a SIMPLE server answers a Lync client.
-                only_digest = error.cause is Cause.NO_SCHEME and error.detail.lower() == "digest"
-                if settings.protocol != "auto" or not only_digest:
-                    raise
+                try:
+                    return await endpoint.register(self._work)
+                except PresenceError as error:
+                    # A challenge of Digest and nothing else is how a SIMPLE server answers a Lync client.
+                    only_digest = error.cause is Cause.NO_SCHEME and error.detail.lower() == "digest"
+                    if settings.protocol != "auto" or not only_digest:
+                        raise
                 agent.dialogs.clear()
                 endpoint = self._endpoints[account] = self._endpoint(agent, account, "simple")
                 return await endpoint.register(self._work)
             except Redirected as redirect:
                 del self._endpoints[account]
                 agent.close()
-                addresses, name = await self._follow(redirect.target, account, chain)
+                server = await self._follow(redirect.target, account, chain)
 
     def _endpoint(self, agent: UserAgent, account: Account, protocol: str) -> Endpoint:
         settings, world = self._settings, self._world
@@ -202,8 +316,8 @@ class _RoundTrip:
         ntlm = NtlmOptions(settings.ntlm_mic, world.hostname, world.now)
         return LyncEndpoint(agent, account, world.token(12), settings.user_agent, ntlm)
 
-    async def _follow(self, target: SipUri, account: Account, chain: List[str]) -> Tuple[Tuple[Address, ...], str]:
-        """Where a redirect leads: addresses, and the name that TLS checks there."""
+    async def _follow(self, target: SipUri, account: Account, chain: List[str]) -> Server:
+        """Where a redirect leads."""
         settings = self._settings
         port = target.port or settings.port
         place = f"{target.host}:{port}"
@@ -221,8 +335,12 @@ class _RoundTrip:
             text = f"Redirected out of {account.domain} to {target.host}."
             raise PresenceError(Cause.REDIRECT, text, 301, detail="foreign")
         chain.append(place)
-        self._remarks.append(f"{account.uri} was redirected to its home pool: {trail}.")
-        return await self._addresses(target.host, port), settings.target if literal else target.host
+        self._remarks[f"{account.uri} was redirected to its home pool: {trail}."] = None
+        try:
+            addresses = await resolve(target.host, port, settings.family, self._work)
+        except ResolveError as error:
+            raise PresenceError(Cause.RESOLVE, f"{error}.") from None
+        return Server(settings.target if literal else target.host, addresses)
 
     async def _publish(self, endpoint: Endpoint, marker: str, notification: Deadline) -> None:
         def sent() -> None:
@@ -232,6 +350,12 @@ class _RoundTrip:
         notification.shorten(min(self._settings.notify_timeout, self._work.remaining))
 
     async def _notification(self, endpoint: Endpoint, marker: str, limit: Deadline) -> None:
+        await self._told(endpoint, marker, limit)
+        now = self._world.clock()
+        self._latency = now - (self._first_connection or now)
+        self._notified_after = now - (self._published or now)
+
+    async def _told(self, endpoint: Endpoint, marker: str, limit: Deadline) -> None:
         try:
             await endpoint.notified(self._settings.publisher.uri, marker, limit)
         except TimeoutError:
@@ -244,7 +368,6 @@ class _RoundTrip:
                 detail.append(f"{endpoint.discarded} unsigned message(s) were discarded")
             seen = await self._look(endpoint, marker)
             raise PresenceError(Cause.NO_NOTIFICATION, text, detail=", ".join(detail), seen=seen) from None
-        self._notified = self._world.clock()
 
     async def _look(self, endpoint: Endpoint, marker: str) -> Optional[Seen]:
         """Look at the publisher's presence anew, while time is left: it tells whose fault a missing notification is."""
@@ -281,38 +404,33 @@ class _RoundTrip:
 
     # --------------------------------------------------------------- helpers
 
-    async def _addresses(self, host: str, port: int) -> Tuple[Address, ...]:
-        try:
-            return await resolve(host, port, self._settings.family, self._work)
-        except ResolveError as error:
-            raise PresenceError(Cause.RESOLVE, f"{error}.") from None
-
-    async def _connect(self, account: Account, addresses: Tuple[Address, ...], name: str) -> UserAgent:
+    async def _connect(self, account: Account, server: Server, deadline: Deadline) -> UserAgent:
+        run = self._run
         try:
             if self._settings.transport == "udp":
-                connection: Connection = open_datagrams(addresses)
+                connection: Connection = open_datagrams(server.addresses)
             else:
-                connection = await open_connection(addresses, self._context, name, self._work)
+                connection = await open_connection(server.addresses, run.context, server.name, deadline)
         except TcpError as error:
             raise PresenceError(Cause.CONNECT, f"{error}.") from None
         except TlsError as error:
             raise PresenceError(Cause.TLS, f"{error}.", detail=error.code) from None
         if connection.tls is not None and connection.tls.expires is not None:
             self._expires = min(self._expires or connection.tls.expires, connection.tls.expires)
-        return UserAgent(account.uri, connection, self._world.token, self._since_start, self._messages)
+        return UserAgent(account.uri, connection, self._world.token, run.since_start, run.messages)
 
     async def _activity(
         self, name: str, account: Account, work: Callable[[], Awaitable[Optional[Tuple[str, ...]]]]
     ) -> None:
         index = len(self._activities)
-        started = Activity(name, account.uri, self._since_start(), None)
+        started = Activity(name, account.uri, self._run.since_start(), None)
         self._activities.append(started)
         try:
             details = await work()
         except PresenceError as error:
-            self._activities[index] = started._replace(ended=self._since_start(), error=str(error))
+            self._activities[index] = started._replace(ended=self._run.since_start(), error=str(error))
             raise
-        self._activities[index] = started._replace(ended=self._since_start(), details=details or ())
+        self._activities[index] = started._replace(ended=self._run.since_start(), details=details or ())
 
     async def _side_by_side(self, *jobs: Job, grace: float = GRACE) -> bool:
         """Run activities of the publisher and the subscriber together; False once one has failed."""
@@ -326,27 +444,28 @@ class _RoundTrip:
         return not self._failures
 
     def _fail(self, activity: str, user: str, error: PresenceError) -> None:
-        # What is wrong with the way to the server is wrong for both users: said once, of nobody in particular.
-        if error.cause in _NOBODYS:
-            user = ""
-        failure = Failure(
-            activity,
-            user,
-            error.cause,
-            str(error),
-            error.status,
-            error.diagnostics,
-            error.detail,
-            error.retry_after,
-            error.seen,
-        )
-        self._failures.setdefault((user, error.detail or str(error)), failure)
+        failure = _failure(activity, user, error)
+        self._failures.setdefault((failure.user, error.detail or str(error)), failure)
 
-    def _since_start(self) -> float:
-        return self._world.clock() - self._started
+
+def _failure(activity: str, user: str, error: PresenceError) -> Failure:
+    # What is wrong with the way to the server is wrong for both users: said once, of nobody in particular.
+    return Failure(
+        activity,
+        "" if error.cause in _NOBODYS else user,
+        error.cause,
+        str(error),
+        error.status,
+        error.diagnostics,
+        error.detail,
+        error.retry_after,
+        error.seen,
+    )
 
 
 _NOBODYS = (Cause.RESOLVE, Cause.CONNECT, Cause.TLS, Cause.PROTOCOL, Cause.NO_SCHEME)
+# What another server may do better.
+_ELSEWHERE = (Cause.CONNECT, Cause.TLS, Cause.CLOSED)
 
 
 def _same_organisation(host: str, target: str, sip_domain: str) -> bool:

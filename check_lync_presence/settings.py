@@ -91,7 +91,10 @@ class Thresholds(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """Everything a run needs to know. Times in seconds; `family` is 4, 6 or None for both."""
+    """Everything a run needs to know. Times in seconds; `family` is 4, 6 or None for both.
+
+    `subscriber_target` is the subscriber's pool where it is another one, `subscriber_connect` where to connect for it.
+    """
 
     target: str
     publisher: Account
@@ -112,6 +115,10 @@ class Settings(NamedTuple):
     timeout: float
     notify_timeout: float
     verbose: int
+    discover: bool = False
+    all_front_ends: bool = False
+    subscriber_target: Optional[str] = None
+    subscriber_connect: Optional[Tuple[str, int]] = None
 
     @property
     def secrets(self) -> Tuple[str, ...]:

@@ -6,7 +6,7 @@ activities nor the other user's endpoint.
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from ..markup import DocumentError
 from ..net.deadline import Deadline
@@ -61,6 +61,7 @@ class LyncEndpoint:
         self._register_dialog = self._dialog(account.uri)
         self._subscription: Optional[Dialog] = None
         self._self: SelfPresence = SelfPresence((), None)
+        self._notes: Set[str] = set()
         self._published: List[Publication] = []
         self._replaced: List[Publication] = []
 
@@ -130,8 +131,15 @@ class LyncEndpoint:
     async def publish(self, marker: str, watcher: Account, sent: Callable[[], None], deadline: Deadline) -> None:
         """Publish a note with `marker`, and a state, under instance numbers of this endpoint. Raises PresenceError.
 
-        `sent` is called each time the publication is about to leave.
+        `sent` is called each time the publication is about to leave. A second publication takes the place of the first.
         """
+        if self._published:
+            note = categories.note(marker)
+            items = [item._replace(content=note) if item.category == "note" else item for item in self._published]
+            response = await self._publish(items, sent, deadline)
+            if response.status >= 300:
+                raise status_error(response)
+            return
         await self._let_see(watcher, deadline)
         own = machine_instance(self._epid)
         containers = self._note_containers(watcher)
@@ -156,13 +164,15 @@ class LyncEndpoint:
             raise status_error(response)
 
     async def notified(self, presentity: str, marker: str, deadline: Deadline) -> None:
-        """Wait until a note of `presentity` shows `marker`. Raises TimeoutError, PresenceError."""
+        """Wait until a note of `presentity` shows `marker`, or has shown it since the subscription.
+
+        Raises TimeoutError, PresenceError.
+        """
         assert self._subscription is not None
-        while True:
+        while marker not in self._notes:
             request = await self.agent.notification(self._subscription, deadline)
-            if self._shows(request, presentity, marker):
-                return
-            self.unread += 1
+            self._notes |= self._notes_of(request, presentity)
+            self.unread += marker not in self._notes
 
     async def look(self, presentity: str, marker: str, deadline: Deadline) -> Seen:
         """What a fresh subscription shows of `presentity`. Raises PresenceError, TimeoutError."""
@@ -176,7 +186,7 @@ class LyncEndpoint:
                 carrier = await self.agent.notification(self._subscription, deadline)
         finally:
             self._subscription = former
-        if self._shows(carrier, presentity, marker):
+        if marker in self._notes_of(carrier, presentity):
             return Seen.PUBLICATION
         return Seen.OTHER if self._presences(carrier, presentity) else Seen.NOTHING
 
@@ -370,8 +380,8 @@ class LyncEndpoint:
 
     # ---------------------------------------------------------- notification
 
-    def _shows(self, message: Message, presentity: str, marker: str) -> bool:
-        return any(item.note == marker for item in self._presences(message, presentity))
+    def _notes_of(self, message: Message, presentity: str) -> Set[str]:
+        return {item.note for item in self._presences(message, presentity)}
 
     def _presences(self, message: Message, presentity: str) -> List[categories.Category]:
         """What a notification, or an answer that carries one, tells of `presentity`: categories with a content."""

@@ -9,10 +9,14 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from typing import Any, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, List, NamedTuple, Optional, Tuple, TypeVar
 
 from .deadline import Deadline
 from .tasks import READ, ready
+
+MAX_ADDRESSES = 64  # more than any run has the time to try
+
+_Result = TypeVar("_Result")
 
 
 class ResolveError(Exception):
@@ -50,38 +54,47 @@ def is_ip_literal(host: str) -> bool:
 
 
 async def resolve(host: str, port: int, family: Optional[int], deadline: Deadline) -> Tuple[Address, ...]:
-    """Every TCP address of `host` in the resolver's order. `family` is 4, 6 or None. Raises ResolveError."""
-    wanted = _FAMILIES[family]
-    if is_ip_literal(host):
-        return _addresses(host, _look_up(host, port, wanted, socket.AI_NUMERICHOST))
-    answers: List[Any] = []
+    """The TCP addresses of `host` in the resolver's order. `family` is 4, 6 or None. Raises ResolveError."""
+
+    def look_up(flags: int = 0) -> Any:
+        return socket.getaddrinfo(host, port, _FAMILIES[family], socket.SOCK_STREAM, socket.IPPROTO_TCP, flags)
+
+    try:
+        if is_ip_literal(host):
+            answer = look_up(socket.AI_NUMERICHOST)
+        else:
+            answer = await in_thread(look_up, deadline)
+    except TimeoutError:
+        raise ResolveError(f"no answer about {host} from the name servers within {deadline.span} s") from None
+    except OSError as error:
+        raise ResolveError(f"cannot resolve {host}: {error.strerror}") from None
+    except UnicodeError:
+        raise ResolveError(f"cannot resolve {host}: not a host name") from None
+    found = {Address(family, sockaddr): None for family, _, _, _, sockaddr in answer}
+    return tuple(found)[:MAX_ADDRESSES]
+
+
+async def in_thread(work: Callable[[], _Result], deadline: Deadline) -> _Result:
+    """What `work`, which blocks, returns or raises. Raises TimeoutError at the deadline.
+
+    From then on nobody waits for the thread, not even the end of the process.
+    """
+    results: List[_Result] = []
+    errors: List[Exception] = []
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
 
-    def work() -> None:
-        answers.append(_look_up(host, port, wanted, 0))
+    def run() -> None:
+        try:
+            results.append(work())
+        except Exception as error:
+            errors.append(error)
         with contextlib.suppress(OSError), theirs:
             theirs.send(b"\0")
 
     with ours:
-        threading.Thread(target=work, daemon=True).start()
-        try:
-            await ready(ours, READ, deadline)
-        except TimeoutError:
-            raise ResolveError(f"no answer about {host} from the name servers within {deadline.span} s") from None
-    return _addresses(host, answers[0])
-
-
-def _look_up(host: str, port: int, family: int, flags: int) -> Any:
-    try:
-        return socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, socket.IPPROTO_TCP, flags)
-    except (OSError, UnicodeError) as error:
-        return error
-
-
-def _addresses(host: str, answer: Any) -> Tuple[Address, ...]:
-    if isinstance(answer, Exception):
-        reason = answer.strerror if isinstance(answer, OSError) and answer.strerror else "not a host name"
-        raise ResolveError(f"cannot resolve {host}: {reason}")
-    found = {Address(family, sockaddr): None for family, _, _, _, sockaddr in answer}
-    return tuple(found)
+        threading.Thread(target=run, daemon=True).start()
+        await ready(ours, READ, deadline)
+    if errors:
+        raise errors[0]
+    return results[0]

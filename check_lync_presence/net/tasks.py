@@ -16,6 +16,8 @@ from .deadline import Clock, Deadline
 READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
 
+LOOK_EVERY = 0.01  # seconds: as late as a deadline can be noticed while there is always something to do
+
 Job = Coroutine[Any, Any, Any]
 
 
@@ -24,12 +26,15 @@ class Cancelled(BaseException):
 
 
 class _Wait:
-    __slots__ = ("deadline", "events", "sock")
+    """For `sock`, or, where that is None, for a gate, which then puts it into `woken`; the loop sets that."""
 
-    def __init__(self, sock: socket.socket, events: int, deadline: Deadline) -> None:
+    __slots__ = ("deadline", "events", "sock", "woken")
+
+    def __init__(self, sock: Optional[socket.socket], events: int, deadline: Deadline) -> None:
         self.sock = sock
         self.events = events
         self.deadline = deadline
+        self.woken: List[_Wait] = []
 
 
 class _Group:
@@ -88,6 +93,57 @@ async def together(*jobs: Job, grace: float) -> List[Any]:
     return group.results
 
 
+class Gate:
+    """A fact that others wait for: closed until somebody calls `open`, and open from then on."""
+
+    def __init__(self) -> None:
+        self.is_open = False
+        self._waits: List[_Wait] = []
+
+    def open(self) -> None:
+        self.is_open = True
+        for wait in self._waits:
+            wait.woken.append(wait)
+
+    async def passed(self, deadline: Deadline) -> None:
+        """Wait until the gate is open. Raises TimeoutError at the deadline."""
+        if not self.is_open:
+            wait = _Wait(None, 0, deadline)
+            self._waits.append(wait)
+            await _suspend(wait)
+
+
+class Slots:
+    """At most so many at a time, first come, first served."""
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._queue: List[Gate] = []
+
+    async def take(self, deadline: Deadline) -> None:
+        """Wait for a slot. Raises TimeoutError at the deadline."""
+        if self._free:
+            self._free -= 1
+            return
+        gate = Gate()
+        self._queue.append(gate)
+        try:
+            await gate.passed(deadline)
+        except BaseException:
+            if gate in self._queue:
+                self._queue.remove(gate)
+            else:  # it came in the same moment
+                self.give()
+            raise
+
+    def give(self) -> None:
+        """Give a slot back."""
+        if self._queue:
+            self._queue.pop(0).open()
+        else:
+            self._free += 1
+
+
 def run(job: Job, clock: Clock) -> Any:
     """Run a coroutine to its end and return its result."""
     with selectors.DefaultSelector() as selector:
@@ -99,6 +155,8 @@ class _Loop:
         self._selector = selector
         self._clock = clock
         self._waiting: Dict[_Task, _Wait] = {}
+        self._woken: List[_Wait] = []
+        self._look_at = 0.0
         self._outcome: Any = None
         self._finished = False
 
@@ -111,11 +169,28 @@ class _Loop:
         return self._outcome
 
     def _turn(self) -> None:
-        limits = [wait.deadline.at for wait in self._waiting.values()]
-        limits += [at for at in (task.cancel_at for task in self._waiting) if at is not None]
-        for key, _ in self._selector.select(max(0.0, min(limits) - self._clock())):
+        # To ask each of many waits for its limit costs more than to deal with what has arrived. They are asked when
+        # nothing has, and now and then, so that a socket that is never idle keeps nobody from his deadline.
+        events = self._selector.select(0)
+        if not events and not self._woken:
+            limits = [wait.deadline.at for wait in self._waiting.values()]
+            limits += [at for at in (task.cancel_at for task in self._waiting) if at is not None]
+            events = self._selector.select(max(0.0, min(limits) - self._clock()))
+            self._look_at = 0.0
+        if self._woken:
+            woken = self._woken[:]
+            self._woken.clear()
+            for task in [task for task, wait in self._waiting.items() if wait in woken]:
+                self._resume(task, None)
+        for key, _ in events:
             self._resume(key.data, None)
+        if self._clock() >= self._look_at:
+            self._end_waits()
+
+    def _end_waits(self) -> None:
+        """Resume those whose time is over."""
         now = self._clock()
+        self._look_at = now + LOOK_EVERY
         for task, wait in list(self._waiting.items()):
             if self._waiting.get(task) is not wait:
                 continue  # what came before in this turn has resumed it
@@ -126,7 +201,9 @@ class _Loop:
                 self._resume(task, TimeoutError())
 
     def _resume(self, task: _Task, error: Optional[BaseException]) -> None:
-        self._selector.unregister(self._waiting.pop(task).sock)
+        sock = self._waiting.pop(task).sock
+        if sock is not None:
+            self._selector.unregister(sock)
         self._step(task, error)
 
     def _step(self, task: _Task, error: Optional[BaseException]) -> None:
@@ -140,7 +217,10 @@ class _Loop:
             self._end(task, failure)
         else:
             if isinstance(request, _Wait):
-                self._selector.register(request.sock, request.events, task)
+                if request.sock is not None:
+                    self._selector.register(request.sock, request.events, task)
+                else:
+                    request.woken = self._woken
                 self._waiting[task] = request
             else:
                 for index, job in enumerate(request.jobs):

@@ -9,12 +9,15 @@ import re
 import unicodedata
 from typing import List, Sequence
 
-from ..outcome import NOTIFY, Activity, Diagnosis, Outcome, WireMessage
+from ..outcome import NOTIFY, PUBLISH, Activity, Cause, Diagnosis, Failure, Outcome, WireMessage
 from ..settings import Settings
 
 MAX_LINE = 400  # of server text in one line: 1 KiB is what NRPE v2 carries in all
 MAX_FIELD = 200  # of server text in one of the cmdlet's lines, so that advice has room behind it
 MAX_MESSAGE = 16 * 1024  # of one SIP message with -vvv
+
+# Failures that say more of a server than of a user: where there is no room for both, whose connection it was goes.
+_OF_THE_CONNECTION = (Cause.CLOSED, Cause.NO_ANSWER, Cause.SIGNATURE)
 
 # Controls, format characters (bidirectional marks, zero width), surrogates, private use, line separators.
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -63,8 +66,49 @@ def cmdlet_lines(outcome: Outcome, diagnosis: Diagnosis) -> List[str]:
     return [f"{name:<11}: {clean(value, MAX_FIELD)}".rstrip() for name, value in fields]
 
 
+def front_end_lines(outcome: Outcome) -> List[str]:
+    """A line for each front end that was tried by itself, and for each way between two that failed."""
+    lines = []
+    for front_end in outcome.front_ends:
+        if front_end.failures:
+            verdict = f"Failure, {what_failed(front_end)}"
+        else:
+            verdict = f"Success, {time_span(front_end.latency or 0.0)}"
+        lines.append(f"{front_end.server} : {verdict}")
+        for other, path in front_end.paths.items():
+            if path.failure is not None:
+                verdict = what_failed(front_end._replace(failures=(path.failure,)))
+                lines.append(f"{front_end.server} to {other} : Failure, {verdict}")
+    return [clean(line) for line in lines]
+
+
+def what_failed(outcome: Outcome, room: int = MAX_LINE) -> str:
+    """The first failure on one line of at most `room` characters, if that can be done, and how many more there are."""
+    first, *others = outcome.failures
+    activity = PUBLISH if first.activity == NOTIFY else first.activity
+    who = f" for {first.user}" if first.user and first.cause is not Cause.NO_NOTIFICATION else ""
+    more = f" (and {len(others)} more)" if others else ""
+    if others and all(_alike(other, first) for other in others):
+        who, more = " for both users", ""
+    reason = f"{first.text.rstrip('.')}{more}"
+    if first.cause in _OF_THE_CONNECTION and len(f"{activity} failed{who}: {reason}") > room:
+        who = ""
+    return f"{activity} failed{who}: {reason}"
+
+
+def _alike(one: Failure, other: Failure) -> bool:
+    # The texts may differ in the time that each of them had.
+    return (one.activity, one.cause, one.status) == (other.activity, other.cause, other.status)
+
+
 def activity_log(outcome: Outcome) -> List[str]:
     """The step-by-step account in the cmdlet's words; what ran side by side is told one after the other."""
+    if outcome.front_ends:
+        return [
+            line
+            for front_end in outcome.front_ends
+            for line in (f"Front end {clean(front_end.server)}:", *activity_log(front_end))
+        ]
     lines = []
     for activity in outcome.activities:
         lines += _account_of(activity)

@@ -59,12 +59,14 @@ class Dialog:
 
         A CSeq lower than one already seen is out of order (RFC 3261 12.2.2); gaps are normal with BENOTIFY.
         """
+        if request.call_id != self.call_id:
+            return False
         try:
             to_tag = parse_name_addr(request.get("To") or "").tag
             from_tag = parse_name_addr(request.get("From") or "").tag
         except AddressError:
             return False
-        if request.call_id != self.call_id or to_tag != self.local_tag:
+        if to_tag != self.local_tag:
             return False
         if self.remote_tag and from_tag != self.remote_tag:
             return False

@@ -9,7 +9,7 @@ compact names, bodies that are not SDP. Must not know streams, dialogs or what a
 from __future__ import annotations
 
 import re
-from typing import Any, Iterable, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
 
 # pyVoIP.SIP imports pyVoIP.VoIP.status and that package imports pyVoIP.SIP: only this order works.
 import pyVoIP.VoIP  # noqa: F401  # isort: skip
@@ -77,26 +77,32 @@ class _PyVoIPHead(SIPMessage):
 
 
 class _Message:
-    """What requests and responses share: ordered header fields and a body of octets."""
+    """What requests and responses share: ordered header fields and a body of octets. Neither is changed afterwards."""
 
-    __slots__ = ("body", "headers")
+    __slots__ = ("_cseq", "_values", "body", "headers")
 
     def __init__(self, headers: Iterable[Header], body: bytes) -> None:
         self.headers: Tuple[Header, ...] = tuple(headers)
         self.body = body
+        self._values: Optional[Dict[str, List[str]]] = None
+        self._cseq: Optional[CSeq] = None
 
     def get(self, name: str) -> Optional[str]:
         """The first value of the header `name`, without regard to case, or None."""
-        wanted = name.lower()
-        for key, value in self.headers:
-            if key.lower() == wanted:
-                return value
-        return None
+        values = self._by_name().get(name.lower())
+        return values[0] if values else None
 
     def all(self, name: str) -> Tuple[str, ...]:
         """Every value of the header `name`, in the order of the message."""
-        wanted = name.lower()
-        return tuple(value for key, value in self.headers if key.lower() == wanted)
+        return tuple(self._by_name().get(name.lower(), ()))
+
+    def _by_name(self) -> Dict[str, List[str]]:
+        # A message is asked for its headers some thirty times.
+        if self._values is None:
+            self._values = {}
+            for name, value in self.headers:
+                self._values.setdefault(name.lower(), []).append(value)
+        return self._values
 
     @property
     def call_id(self) -> str:
@@ -106,10 +112,12 @@ class _Message:
     @property
     def cseq(self) -> CSeq:
         """The CSeq; parse() refuses messages without a readable one."""
-        match = _CSEQ.match(self.get("CSeq") or "")
-        if match is None:
-            raise ParseError("the message has no CSeq")
-        return CSeq(int(match.group(1)), match.group(2))
+        if self._cseq is None:
+            match = _CSEQ.match(self.get("CSeq") or "")
+            if match is None:
+                raise ParseError("the message has no CSeq")
+            self._cseq = CSeq(int(match.group(1)), match.group(2))
+        return self._cseq
 
     @property
     def start_line(self) -> str:
@@ -193,12 +201,9 @@ def parse_head(head: bytes) -> Message:
 
 
 def with_body(message: Message, body: bytes) -> Message:
-    """The message that `message` becomes once its body has arrived."""
-    if not body:
-        return message
-    if isinstance(message, Request):
-        return Request(message.method, message.uri, message.headers, body)
-    return Response(message.status, message.reason, message.headers, body)
+    """The message that `message`, a head by itself, becomes once its body has arrived."""
+    message.body = body
+    return message
 
 
 def _unfold(text: str) -> list[str]:

@@ -5,6 +5,7 @@ Owns their grammar as far as a presence client needs it. Must not know what a pa
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Dict, NamedTuple, Optional, Tuple
 
@@ -68,6 +69,7 @@ def parse_uri(text: str) -> SipUri:
     return SipUri(scheme, user, match.group(1).strip("[]"), port, params)
 
 
+@functools.lru_cache(maxsize=128)  # the same From and To come again with every message
 def parse_name_addr(value: str) -> NameAddr:
     """Read a From, To, Contact, Route … value. Raises AddressError."""
     start = _bracket(value)
@@ -91,6 +93,8 @@ def parse_name_addr(value: str) -> NameAddr:
 
 def split_list(value: str) -> Tuple[str, ...]:
     """Split a comma separated header value (Contact, Route) outside quotes and brackets."""
+    if "," not in value:
+        return (value.strip(),) if value.strip() else ()
     parts, depth, quoted, escaped, start = [], 0, False, False, 0
     for index, char in enumerate(value):
         if escaped:

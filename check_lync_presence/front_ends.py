@@ -1,0 +1,159 @@
+"""``--all-front-ends``: the round trip on every server of a pool, and from each server to the one before it.
+
+Owns which round trips run side by side: a wrong password must be tried once and not on every server, and a pool throws
+endpoints out of which a user has too many. Must not know what a round trip consists of.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, Dict, List, Optional, Sequence
+
+from .locate import Located, Server
+from .net.deadline import Deadline
+from .net.tasks import Gate, Slots, together
+from .outcome import PUBLISH, REGISTER, Cause, Failure, Outcome, Path
+from .roundtrip import GRACE, RoundTrip, Run
+
+# A Lync pool lets a user have 8 endpoints (MaxEndpointsPerUser); two are left to other monitors and to people.
+LYNC_AT_ONCE = 6
+
+
+async def round_trips(run: Run, located: Located) -> Outcome:
+    """The round trips on all addresses of the pool, as one Outcome."""
+    servers = _one_by_one(located.servers)
+    stations = [_Station(run, name, Located((server,), located.remarks)) for name, server in servers.items()]
+    outcomes = await _Pool(run, stations).run()
+    refused = next((outcome for outcome in outcomes if _refused(outcome.failures)), None)
+    if refused is not None:
+        untried = len(stations) - len(outcomes)
+        remark = f"The other {untried} front ends were not tried, so as not to lock an account out."
+        return refused._replace(server="", remarks=(*refused.remarks, *([remark] if untried else [])))
+    paths = [path for outcome in outcomes for path in outcome.paths.values()]
+    failures = [failure for outcome in outcomes for failure in outcome.failures]
+    remarks = [remark for outcome in outcomes for remark in outcome.remarks]
+    return Outcome(
+        target=run.settings.target,
+        failures=(*failures, *(path.failure for path in paths if path.failure is not None)),
+        activities=tuple(activity for outcome in outcomes for activity in outcome.activities),
+        latency=max((item.latency for item in outcomes if item.latency is not None), default=None),
+        notified_after=None,
+        certificate_expires=min(
+            (item.certificate_expires for item in outcomes if item.certificate_expires is not None), default=None
+        ),
+        remarks=tuple(dict.fromkeys(remarks)),
+        messages=tuple(sorted(run.messages or ())),
+        front_ends=tuple(outcomes),
+    )
+
+
+class _Station:
+    """One front end: its round trip, and what others wait for: `may_begin`, and `left`, when nothing more leads from
+    it to its neighbour.
+    """
+
+    def __init__(self, run: Run, name: str, place: Located) -> None:
+        self.name = name
+        self.trip = RoundTrip(run, place, place)
+        self.may_begin = Gate()
+        self.left = Gate()
+
+
+class _Pool:
+    """All front ends of a pool, each with the one before it as its neighbour; the first has the last one where all can
+    be tried at once.
+    """
+
+    def __init__(self, run: Run, stations: Sequence[_Station]) -> None:
+        self._whole = run.whole
+        self._stations = stations
+        self._at_once = len(stations) if run.settings.protocol == "simple" else LYNC_AT_ONCE
+        self._slots = Slots(self._at_once)
+        self._to_come = len(stations)
+        self._refused = False
+
+    async def run(self) -> List[Outcome]:
+        """The Outcome of each front end that was tried."""
+        results = await together(*map(self._visit, range(len(self._stations))), grace=0.0)
+        return [result for result in map(_raised, results) if result is not None]
+
+    async def _visit(self, index: int) -> Optional[Outcome]:
+        station = self._stations[index]
+        try:
+            if index:  # one that hangs does not keep the next from trying for long
+                with contextlib.suppress(TimeoutError):
+                    await station.may_begin.passed(self._whole.within(GRACE * index))
+            with contextlib.suppress(TimeoutError):
+                await self._slots.take(self._whole)
+                try:
+                    return None if self._refused else await self._try(index, station)
+                finally:
+                    self._to_come -= 1
+                    self._slots.give()
+            failure = _no_time(REGISTER, "Not tried: the other front ends took all the time.")
+            return Outcome(station.trip.target, (failure,), (), None, None, None, server=station.name)
+        finally:
+            station.trip.over.open()
+            station.left.open()
+
+    async def _try(self, index: int, station: _Station) -> Outcome:
+        # Whoever hangs, those who wait for a slot must have their share of the time.
+        rounds = -(-self._to_come // self._at_once)
+        share = self._whole.within(self._whole.remaining / rounds)
+        paths: Dict[str, Path] = {}
+        results = await together(
+            station.trip.run(share, lambda: self._across(index, share, paths)), self._learn(index), grace=0.0
+        )
+        outcome: Outcome = next(map(_raised, results))
+        return outcome._replace(server=station.name, paths=paths)
+
+    async def _learn(self, index: int) -> None:
+        """Let the others begin once the passwords are known to be right, or nobody once one is known to be wrong."""
+        trip = self._stations[index].trip
+        await trip.signed_in.passed(self._whole)
+        self._refused |= _refused(trip.failures)
+        known = self._refused or not trip.failures
+        for station in self._stations if known else self._stations[index + 1 : index + 2]:
+            station.may_begin.open()
+
+    async def _across(self, index: int, share: Deadline, paths: Dict[str, Path]) -> None:
+        """From this front end to its neighbour; then wait until nobody needs this one any more."""
+        station, count = self._stations[index], len(self._stations)
+        ring = 1 < count <= self._at_once
+        if station.trip.succeeded and (index or ring):
+            before = self._stations[index - 1]
+            try:
+                await before.trip.over.passed(share)
+                if before.trip.succeeded:
+                    paths[before.name] = await station.trip.reaches(before.trip)
+            except TimeoutError:
+                text = f"Not tried: no time was left when {before.name} had answered."
+                paths[before.name] = Path(None, _no_time(PUBLISH, text))
+        station.left.open()
+        if station.trip.succeeded and (index + 1 < count or ring):
+            with contextlib.suppress(TimeoutError):
+                await self._stations[(index + 1) % count].left.passed(share)
+
+
+def _raised(result: Any) -> Any:
+    """A result of `together`; what is a mistake of ours is raised."""
+    if isinstance(result, BaseException):
+        raise result
+    return result
+
+
+def _refused(failures: Sequence[Failure]) -> bool:
+    return any(failure.cause is Cause.REFUSED_CREDENTIALS for failure in failures)
+
+
+def _no_time(activity: str, text: str) -> Failure:
+    return Failure(activity, "", Cause.NO_TIME, text, None, (), "", "")
+
+
+def _one_by_one(servers: Sequence[Server]) -> Dict[str, Server]:
+    """A server for each address, by what a person calls it: the address, with its port where that tells them apart."""
+    single = {address: server._replace(addresses=(address,)) for server in servers for address in server.addresses}
+    hosts = [address.host for address in single]
+    return {
+        address.host if hosts.count(address.host) == 1 else str(address): server for address, server in single.items()
+    }

@@ -1,0 +1,241 @@
+"""``--all-front-ends`` and ``--subscriber-target``: the real command line against simulated pools of several servers.
+
+Only the resolver is replaced: it knows the addresses of the pool.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Dict, List, Sequence
+
+import pytest
+
+from ..commands import ACCOUNTS, POOL, Finished, Simulator, environment, write_accounts
+from .conftest import Start
+
+# What /etc/hosts or a zone would say.
+WITH_ADDRESSES = """\
+import socket, sys
+addresses, real = sys.argv.pop(1).split(), socket.getaddrinfo
+def resolver(host, *rest):
+    hosts = addresses if host == "pool01.contoso.example" else [host]
+    return [found for address in hosts for found in real(address, *rest)]
+socket.getaddrinfo = resolver
+from check_lync_presence.cli import main
+main()
+"""
+SIGN_IN = 3  # REGISTERs of one sign-in: the menu, the challenge, the proof
+
+
+def places(count: int) -> List[str]:
+    return [f"127.0.0.{number}" for number in range(1, count + 1)]
+
+
+def listening(count: int) -> tuple[str, ...]:
+    return ("--tls", "0", *(item for place in places(count) for item in ("--listen", place)))
+
+
+def label(place: str) -> str:
+    return place.replace(".", "_")
+
+
+def check(pool: Simulator, addresses: Sequence[str], *arguments: str, accounts: Any = None) -> Finished:
+    """The check of all front ends at these addresses."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c", WITH_ADDRESSES, " ".join(addresses)),
+            *("-H", POOL, "-p", str(pool.tls), "--accounts", str(accounts or pool.accounts)),
+            *("--ca-file", pool.ready["ca_file"], "--all-front-ends", *arguments),
+        ],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+        env=environment(),
+    )
+    assert done.stderr == ""
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def healthy(result: Finished, count: int) -> Dict[str, bool]:
+    """By front end, whether it was found well."""
+    assert result.perfdata["front_ends"].partition(";")[0] == str(count)
+    return {place: result.perfdata[f"success_{label(place)}"] == "1" for place in places(count)}
+
+
+def paths(result: Finished) -> List[str]:
+    return sorted(name for name in result.perfdata if "_to_" in name)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_every_front_end_and_every_way_to_a_neighbour_is_tried(simulate: Start, count: int) -> None:
+    pool = simulate(options=listening(count))
+    result = check(pool, places(count))
+    assert result.code == 0
+    assert f"on all {count} front ends of {POOL} in " in result.first_line
+    assert all(healthy(result, count).values())
+    assert {name for name in result.perfdata if name.startswith("latency")} == {
+        f"latency_{label(place)}" for place in places(count)
+    }
+    before = dict(zip(places(count), [places(count)[-1], *places(count)]))
+    ways = [f"notify_{label(place)}_to_{label(before[place])}" for place in places(count)]
+    assert paths(result) == (sorted(ways) if count > 1 else [])
+
+
+def test_nothing_is_left_at_any_front_end(simulate: Start) -> None:
+    pool = simulate(options=listening(3))
+    assert check(pool, places(3)).code == 0
+    census = pool.census()
+    assert census["connections"] == 0
+    assert all(user["endpoints"] == user["publications"] == 0 for user in census["users"].values())
+
+
+def test_more_front_ends_than_a_user_may_have_endpoints_do_not_throw_each_other_out(simulate: Start) -> None:
+    pool = simulate(options=listening(12))
+    result = check(pool, places(12))
+    assert result.code == 0
+    assert all(healthy(result, 12).values())
+    assert len(paths(result)) == 11
+
+
+@pytest.mark.parametrize("sick", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("no-answer=register", "Register failed for both users: No answer to REGISTER in"),
+        ("cut=publish", "PublishPresence failed for sip:ann@contoso.example: The server closed the connection"),
+        ("notification-never", "PublishPresence failed: Presence notification is not received within 1 secs"),
+        ("service-unavailable", "Register failed for both users: 503, Service Unavailable"),
+    ],
+)
+def test_a_sick_front_end_is_named_and_the_others_are_well(simulate: Start, sick: int, fault: str, words: str) -> None:
+    place = places(3)[sick - 1]
+    pool = simulate(f"{fault}@{place}", options=listening(3))
+    result = check(pool, places(3), "--timeout", "5", "--notify-timeout", "1")
+    assert result.code == 2
+    assert f"1 of 3 front ends of {POOL} fails: {place}" in result.first_line
+    assert [name for name, well in healthy(result, 3).items() if not well] == [place]
+    assert any(line.startswith(f"{place} : Failure, {words}") for line in result.lines)
+    assert len(result.first_line.partition(" | ")[0]) < 120
+
+
+def test_a_front_end_that_nobody_listens_at_is_named(simulate: Start) -> None:
+    pool = simulate(options=listening(2))
+    result = check(pool, [*places(2), "127.0.0.9"])
+    assert result.code == 2
+    assert "1 of 3 front ends of pool01.contoso.example fails: 127.0.0.9" in result.first_line
+    assert f"127.0.0.9 : Failure, Register failed: cannot connect to 127.0.0.9:{pool.tls}: Connection refused" in (
+        result.lines
+    )
+
+
+def test_a_way_that_is_not_replicated_is_named_by_both_of_its_ends(simulate: Start) -> None:
+    pool = simulate("not-replicated@127.0.0.2", options=listening(3))
+    result = check(pool, places(3), "--notify-timeout", "1")
+    assert result.code == 2
+    assert "1 of 3 front ends of pool01.contoso.example fails: 127.0.0.2 to 127.0.0.1" in result.first_line
+    assert all(healthy(result, 3).values())
+    assert len(paths(result)) == 2
+    words = (
+        "127.0.0.2 to 127.0.0.1 : Failure, PublishPresence failed: Presence notification is not received within 1 secs"
+    )
+    assert words in result.lines
+
+
+def test_where_all_fail_the_pool_is_named(simulate: Start) -> None:
+    pool = simulate("service-unavailable", options=listening(3))
+    result = check(pool, places(3), "--front-ends-critical", "5")
+    assert result.code == 2  # nothing is left that could be tolerated
+    assert f"all 3 front ends of {POOL} fail" in result.first_line
+
+
+@pytest.mark.parametrize(("limit", "code"), [("0", 2), ("1", 1), ("2", 1)])
+def test_how_many_may_fail_can_be_said(simulate: Start, limit: str, code: int) -> None:
+    pool = simulate("service-unavailable@127.0.0.2", options=listening(3))
+    result = check(pool, places(3), "--front-ends-critical", limit)
+    assert result.code == code
+    assert result.perfdata["front_ends_failed"] == f"1;;{limit};0"
+
+
+def test_a_wrong_password_is_tried_at_one_front_end_only(simulate: Start, tmp_path: Path) -> None:
+    pool = simulate("wrong-password", options=listening(3))
+    result = check(pool, places(3), "-vv", "--state-dir", str(tmp_path / "state"))
+    assert result.code == 2
+    assert "Register failed for sip:ann@contoso.example: 401, Unauthorized" in result.first_line
+    assert "The other 2 front ends were not tried, so as not to lock an account out." in result.lines
+    sent = [line for line in result.lines if "sent by sip:ann@contoso.example: REGISTER" in line]
+    assert len(sent) == SIGN_IN
+
+
+def test_a_wrong_password_is_tried_once_although_the_first_front_end_hangs(simulate: Start, tmp_path: Path) -> None:
+    pool = simulate("wrong-password", "no-answer=register@127.0.0.1", options=listening(4))
+    result = check(pool, places(4), "-vv", "--timeout", "8", "--state-dir", str(tmp_path / "state"))
+    assert "401, Unauthorized" in result.first_line
+    sent = [line for line in result.lines if "sent by sip:ann@contoso.example: REGISTER" in line]
+    assert len(sent) == 1 + SIGN_IN
+
+
+def test_those_that_hang_leave_time_for_the_others(simulate: Start) -> None:
+    faults = [f"no-answer=register@{place}" for place in places(8)[:7]]
+    pool = simulate(*faults, options=listening(8))
+    started = time.monotonic()
+    result = check(pool, places(8), "--timeout", "16")
+    assert time.monotonic() - started < 17
+    assert [place for place, well in healthy(result, 8).items() if well] == ["127.0.0.8"]
+    assert "7 of 8 front ends" in result.first_line
+
+
+def test_thresholds_stand_on_every_front_end(simulate: Start) -> None:
+    pool = simulate("notification-late=0.4@127.0.0.2", options=listening(2))
+    result = check(pool, places(2), "-w", "0.3", "-c", "9", "--activity-critical", "register=8")
+    assert result.code == 1
+    assert "latency_127_0_0_2 0.4" in result.first_line
+    assert "latency_127_0_0_1 0" not in result.first_line.partition(" | ")[0]
+    for place in places(2):
+        assert result.perfdata[f"latency_{label(place)}"].endswith(";0.3;9;0")
+        assert result.perfdata[f"register_{label(place)}"].endswith(";;8;0")
+
+
+def test_the_activity_log_is_told_front_end_by_front_end(simulate: Start) -> None:
+    pool = simulate(options=listening(2))
+    lines = check(pool, places(2), "-v").lines
+    assert [line for line in lines if line.startswith("Front end")] == ["Front end 127.0.0.1:", "Front end 127.0.0.2:"]
+    assert lines.count("'PublishPresence' activity started.") == 2
+
+
+# ---------------------------------------------------------------- two pools
+
+OTHER_POOL = """
+[pool02.contoso.example]
+connect             = 127.0.0.2:{port}
+publisher           = sip:eve@contoso.example
+publisher_password  = Secret-of-eve.1
+subscriber          = sip:dan@contoso.example
+subscriber_password = Secret-of-dan.1
+"""
+
+
+def test_the_subscriber_of_another_pool_is_reached_there(simulate: Start, tmp_path: Path) -> None:
+    served = write_accounts(tmp_path / "both.ini", ACCOUNTS + OTHER_POOL.format(port=1))
+    with Simulator(served, *listening(2)) as pools:
+        write_accounts(served, ACCOUNTS + OTHER_POOL.format(port=pools.tls))
+        result = pools.check("--subscriber-target", "pool02.contoso.example", "-v")
+        assert result.code == 0
+        assert "sip:ann@contoso.example reached sip:dan@contoso.example on" in result.first_line
+        assert "pool01.contoso.example and pool02.contoso.example" in result.first_line
+        assert f"    Registered with RTC/5.0 at 127.0.0.1:{pools.tls}" in result.lines
+        assert f"    Registered with RTC/5.0 at 127.0.0.2:{pools.tls}" in result.lines
+
+
+def test_the_certificate_of_the_other_pool_must_be_its_own(simulate: Start, tmp_path: Path) -> None:
+    text = ACCOUNTS + OTHER_POOL.replace("pool02", "pool03")
+    served = write_accounts(tmp_path / "both.ini", ACCOUNTS)
+    with Simulator(served, *listening(2)) as pools:
+        write_accounts(served, text.format(port=pools.tls))
+        result = pools.check("--subscriber-target", "pool03.contoso.example")
+        assert result.code == 2
+        assert "is not for pool03.contoso.example" in result.first_line
