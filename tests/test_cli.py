@@ -434,7 +434,28 @@ def test_the_same_user_twice_is_refused(other: str) -> None:
 
 
 def test_both_families_at_once_are_refused() -> None:
-    assert refused("-4", "-6") == "-4 and -6 exclude each other"
+    assert refused("-4", "-6") == "--ipv4 and --ipv6 exclude each other"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--discover", "--connect", "127.0.0.1"], "--connect and --discover exclude each other"),
+        (
+            ["--all-front-ends", "--subscriber-target", "pool02.contoso.example"],
+            "--all-front-ends and --subscriber-target exclude each other",
+        ),
+        (["--front-ends-critical", "1"], "--front-ends-critical counts the front ends of --all-front-ends; give both"),
+        (["--all-front-ends", "--front-ends-critical", "x"], "--front-ends-critical is 'x', which is no range"),
+        (
+            ["--subscriber-target", POOL.upper()],
+            f"--subscriber-target is {POOL}, which is the publ",
+        ),
+        (["--subscriber-target", "pool 02"], "--subscriber-target is 'pool 02', which is no host name"),
+    ],
+)
+def test_ways_to_the_server_that_exclude_each_other_are_refused(arguments: List[str], words: str) -> None:
+    assert refused(*arguments).startswith(words)
 
 
 @pytest.mark.parametrize(("option", "family"), [("-4", 4), ("--ipv6", 6), ("-v", None)])
@@ -791,6 +812,10 @@ def test_the_bind_password_is_in_no_usage_error(accounts: Path, wrong: List[str]
 IN_FILE: Dict[str, Tuple[str, str, Any]] = {
     "port": ("45061", "port", 45061),
     "connect": ("[::1]:45061", "connect", ("::1", 45061)),
+    "discover": ("yes", "discover", True),
+    "all_front_ends": ("yes", "all_front_ends", True),
+    "subscriber_target": ("POOL02.contoso.example", "subscriber_target", "pool02.contoso.example"),
+    "front_ends_critical": ("1", "thresholds.critical", {"front_ends_failed": "1"}),
     "ipv4": ("yes", "family", 4),
     "ipv6": ("on", "family", 6),
     "transport": ("tcp", "transport", "tcp"),
@@ -863,6 +888,46 @@ def test_every_option_can_be_set_in_the_file(tmp_path: Path, key: str, writing: 
         lines = {name.upper(): line for name, line in lines.items()}
     path = file_with(tmp_path, "".join(f"{name} = {line}\n" for name, line in lines.items()))
     assert reach(settings("-H", POOL, "--accounts", str(path), env={}), name) == value
+
+
+TWO_POOLS = """
+[pool02.contoso.example]
+connect = 10.0.0.9
+publisher = sip:eve@contoso.example
+publisher_password = e
+subscriber = sip:dan@contoso.example
+subscriber_user = CONTOSO\\dan
+subscriber_password = d
+"""
+
+
+def test_the_subscriber_of_another_pool_is_the_one_of_its_section(tmp_path: Path) -> None:
+    path = str(file_with(tmp_path, TWO_USERS + TWO_POOLS))
+    found = settings("-H", POOL, "--accounts", path, "--subscriber-target", "pool02.contoso.example", env={})
+    assert (found.publisher.uri, found.connect) == ("sip:ann@contoso.example", None)
+    assert (found.subscriber.uri, found.subscriber.user) == ("sip:dan@contoso.example", "CONTOSO\\dan")
+    assert found.subscriber.password.reveal() == "d"
+    assert found.subscriber_connect == ("10.0.0.9", 5061)
+
+
+def test_without_a_section_the_own_subscriber_is_signed_in_at_the_other_pool(tmp_path: Path) -> None:
+    found = of_file(tmp_path, "", "--subscriber-target", "pool02.contoso.example", "--connect", "10.0.0.1")
+    assert found.subscriber.uri == "sip:ben@contoso.example"
+    assert (found.subscriber_target, found.subscriber_connect) == ("pool02.contoso.example", None)
+
+
+@pytest.mark.parametrize(
+    ("line", "argument", "way"),
+    [
+        ("connect = 10.0.0.1", "--discover", (None, True)),
+        ("discover = yes", "--connect=10.0.0.2", (("10.0.0.2", 5061), False)),
+    ],
+)
+def test_the_way_that_the_command_line_names_beats_the_one_of_the_file(
+    tmp_path: Path, line: str, argument: str, way: Any
+) -> None:
+    found = of_file(tmp_path, line + "\n", argument)
+    assert (found.connect, found.discover) == way
 
 
 def of_file(tmp_path: Path, more: str, *arguments: str) -> Settings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import selectors
 import socket
 import time
@@ -11,7 +12,7 @@ import pytest
 
 from check_lync_presence.net import tasks
 from check_lync_presence.net.deadline import Deadline
-from check_lync_presence.net.tasks import READ, WRITE, Cancelled, ready, run, together
+from check_lync_presence.net.tasks import READ, WRITE, Cancelled, Gate, Slots, ready, run, together
 
 from ..loopback import finish, soon
 
@@ -264,3 +265,102 @@ def test_many_jobs_take_turns(pair: Pair) -> None:
 
 def test_cancelled_is_no_exception_that_a_job_catches_by_accident() -> None:
     assert not issubclass(tasks.Cancelled, Exception)
+
+
+# ------------------------------------------------------------ gates and slots
+
+
+async def passes(gate: Gate, deadline: Deadline, order: List[str], name: str) -> None:
+    await gate.passed(deadline)
+    order.append(name)
+
+
+async def opens(gate: Gate, order: List[str]) -> None:
+    order.append("open")
+    gate.open()
+
+
+def test_everybody_passes_a_gate_once_it_is_open() -> None:
+    gate = Gate()
+    order: List[str] = []
+    jobs = [passes(gate, soon(), order, "a"), passes(gate, soon(), order, "b"), opens(gate, order)]
+    assert finish(together(*jobs, grace=1)) == [None] * 3
+    assert order == ["open", "a", "b"]
+    finish(passes(gate, soon(), order, "late"))
+    assert order[-1] == "late"
+
+
+def test_a_gate_that_stays_closed_is_waited_for_until_the_deadline() -> None:
+    started = time.monotonic()
+    with pytest.raises(TimeoutError):
+        finish(Gate().passed(soon(0.05)))
+    assert 0.05 <= time.monotonic() - started < 1
+
+
+def test_a_gate_that_opens_too_late_troubles_nobody(pair: Pair) -> None:
+    gate = Gate()
+
+    async def too_late() -> bytes:
+        with contextlib.suppress(TimeoutError):
+            await gate.passed(soon(0.01))
+        gate.open()
+        pair[1].send(b"afterwards")
+        return await reads(pair[0], soon())
+
+    assert finish(too_late()) == b"afterwards"
+
+
+def test_a_busy_socket_keeps_nobody_from_his_deadline(pair: Pair, second_pair: Pair) -> None:
+    async def busy(until: Deadline) -> None:
+        while until.remaining:
+            await ready(pair[0], WRITE, until)
+
+    started = time.monotonic()
+    _, waited = finish(together(busy(soon(0.5)), reads(second_pair[0], soon(0.05)), grace=1))
+    assert isinstance(waited, TimeoutError)
+    assert time.monotonic() - started >= 0.5
+
+
+def test_no_more_than_the_slots_are_taken_at_a_time() -> None:
+    slots, gate = Slots(2), Gate()
+    taken: List[int] = []
+    most = 0
+
+    async def worker(number: int) -> None:
+        nonlocal most
+        await slots.take(soon())
+        taken.append(number)
+        most = max(most, len(taken))
+        if number == 1:
+            gate.open()
+        await gate.passed(soon())
+        taken.remove(number)
+        slots.give()
+
+    assert finish(together(*map(worker, range(5)), grace=1)) == [None] * 5
+    assert (most, taken) == (2, [])
+
+
+def test_whoever_gives_up_waiting_leaves_his_place_to_the_next() -> None:
+    slots, gate = Slots(1), Gate()
+
+    async def keeps() -> None:
+        await slots.take(soon())
+        await gate.passed(soon())
+        slots.give()
+
+    async def gives_up() -> None:
+        await slots.take(soon(0.01))
+
+    async def patient() -> str:
+        await slots.take(soon())
+        return "has it"
+
+    async def ends_it() -> None:
+        with contextlib.suppress(TimeoutError):
+            await Gate().passed(soon(0.05))
+        gate.open()
+
+    _, gave_up, had, _ = finish(together(keeps(), gives_up(), patient(), ends_it(), grace=5))
+    assert isinstance(gave_up, TimeoutError)
+    assert had == "has it"

@@ -221,7 +221,8 @@ subscriber_password = Secret-of-dan.1
 
 def test_the_subscriber_of_another_pool_is_reached_there(simulate: Start, tmp_path: Path) -> None:
     served = write_accounts(tmp_path / "both.ini", ACCOUNTS + OTHER_POOL.format(port=1))
-    with Simulator(served, *listening(2)) as pools:
+    pools = Simulator(served, *listening(2))
+    with pools:
         write_accounts(served, ACCOUNTS + OTHER_POOL.format(port=pools.tls))
         result = pools.check("--subscriber-target", "pool02.contoso.example", "-v")
         assert result.code == 0
@@ -234,7 +235,8 @@ def test_the_subscriber_of_another_pool_is_reached_there(simulate: Start, tmp_pa
 def test_the_certificate_of_the_other_pool_must_be_its_own(simulate: Start, tmp_path: Path) -> None:
     text = ACCOUNTS + OTHER_POOL.replace("pool02", "pool03")
     served = write_accounts(tmp_path / "both.ini", ACCOUNTS)
-    with Simulator(served, *listening(2)) as pools:
+    pools = Simulator(served, *listening(2))
+    with pools:
         write_accounts(served, text.format(port=pools.tls))
         result = pools.check("--subscriber-target", "pool03.contoso.example")
         assert result.code == 2
