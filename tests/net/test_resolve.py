@@ -9,7 +9,7 @@ from typing import Any, Iterator, List, Tuple
 
 import pytest
 
-from check_lync_presence.net.resolve import Address, ResolveError, is_ip_literal, resolve
+from check_lync_presence.net.resolve import MAX_ADDRESSES, Address, ResolveError, in_thread, is_ip_literal, resolve
 
 from ..loopback import finish, soon
 
@@ -82,6 +82,12 @@ def test_every_address_comes_once_in_the_order_of_the_resolver(name_server: Name
     assert [(address.host, address.port) for address in addresses] == [("2001:db8::5", 5061), ("192.0.2.5", 5061)]
 
 
+def test_of_hundreds_of_addresses_the_first_are_kept(name_server: NameServer) -> None:
+    name_server.answer = [found(f"192.0.2.{number}") for number in range(256)]
+    addresses = finish(resolve("pool01.contoso.example", 5061, None, soon()))
+    assert [address.host for address in addresses] == [f"192.0.2.{number}" for number in range(MAX_ADDRESSES)]
+
+
 @pytest.mark.parametrize(("family", "wanted"), [(None, socket.AF_UNSPEC), (4, socket.AF_INET), (6, socket.AF_INET6)])
 def test_the_resolver_is_asked_for_the_family_that_was_chosen(
     name_server: NameServer, family: Any, wanted: socket.AddressFamily
@@ -125,6 +131,14 @@ def test_a_resolver_that_answers_too_late_disturbs_nobody(name_server: NameServe
     finally:
         threading.excepthook = hook
     assert complaints == []
+
+
+def test_what_goes_wrong_in_a_thread_is_raised_where_it_is_waited_for() -> None:
+    def work() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        finish(in_thread(work, soon()))
 
 
 def test_addresses_are_written_as_people_write_them() -> None:
