@@ -8,11 +8,14 @@ import socket
 import ssl
 import threading
 import time
-from typing import Any, List, Optional
+from typing import Any, List, Optional, Tuple
 
 import pytest
 
 from check_lync_presence.lync.association import AuthHeader
+from check_lync_presence.net.deadline import Deadline
+from check_lync_presence.net.discover import Discovery, Service
+from check_lync_presence.net.resolve import Address, ResolveError
 from check_lync_presence.outcome import (
     NOTIFY,
     PUBLISH,
@@ -32,6 +35,7 @@ from check_lync_presence.sip.message import Request
 from .loopback import Server, until_closed
 from .samples import ANN, BEN, settings
 from .tiny_pool import MARKER, Session, TinyPool, presence
+from .transcripts import POOL
 
 
 def world() -> World:
@@ -440,3 +444,99 @@ def test_a_handshake_without_an_answer_is_one_failure_however_long_each_user_wai
         outcome = presence_round_trip(settings(connect=place, timeout=0.3), context, WORLD)
     failure = only(outcome)
     assert (failure.user, failure.cause, failure.detail) == ("", Cause.TLS, "TIMEOUT")
+
+
+# ------------------------------------------------------- more than one server
+
+
+def places(monkeypatch: pytest.MonkeyPatch, *servers: Server, host: str = "127.0.0.1") -> None:
+    """What the DNS says: these servers, in this order."""
+    services = tuple(
+        Service("_sip._tcp.contoso.example", f"sip{number}.contoso.example", server.port)
+        for number, server in enumerate(servers, 1)
+    )
+
+    async def discover(domain: str, target: str, transport: str, pick: Any, deadline: Deadline) -> Discovery:
+        assert (domain, target, transport) == ("contoso.example", POOL, "tcp")
+        return Discovery(services, ("A remark of the look-up.",))
+
+    async def resolve(name: str, port: int, family: Optional[int], deadline: Deadline) -> Tuple[Address, ...]:
+        if name.startswith("lost"):
+            raise ResolveError(f"cannot resolve {name}: Name or service not known")
+        return (Address(socket.AF_INET, (host, port)),)
+
+    monkeypatch.setattr("check_lync_presence.net.discover.discover", discover)
+    monkeypatch.setattr("check_lync_presence.locate.resolve", resolve)
+
+
+def hangs_up(connection: socket.socket) -> None:
+    connection.recv(4096)
+    connection.close()
+
+
+def discovered(server: Server, **changes: Any) -> Outcome:
+    return trip_to(server, discover=True, connect=None, **changes)
+
+
+def test_the_server_that_the_dns_names_first_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    with TinyPool() as first, TinyPool() as second:
+        places(monkeypatch, first.server, second.server)
+        outcome = discovered(first.server)
+        assert outcome.success
+        assert second.requests("REGISTER") == []
+        assert outcome.remarks == ("A remark of the look-up.",)
+        told = [line for activity in outcome.activities for line in activity.details if line.startswith("Found")]
+        assert told == ["Found sip1.contoso.example by _sip._tcp.contoso.example"] * 2
+
+
+def test_the_next_server_is_taken_where_one_does_not_listen(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = Server(hangs_up)
+    with gone:
+        pass
+    with TinyPool() as pool:
+        places(monkeypatch, gone, pool.server)
+        outcome = discovered(pool.server)
+        assert outcome.success
+        passed = f"sip1.contoso.example was passed over: cannot connect to {gone.address}: Connection refused."
+        assert passed in outcome.remarks
+
+
+def test_the_next_server_is_taken_where_one_hangs_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Server(hangs_up) as rude, TinyPool() as pool:
+        places(monkeypatch, rude, pool.server)
+        outcome = discovered(pool.server)
+        assert outcome.success
+        assert "sip1.contoso.example was passed over: The server closed the connection." in outcome.remarks
+
+
+class Busy(TinyPool):
+    def on_first_register(self, session: Session, request: Request) -> None:
+        self.reply(session, request, 503, sign=False)
+
+
+def test_the_next_server_is_taken_where_one_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Busy() as busy, TinyPool() as pool:
+        places(monkeypatch, busy.server, pool.server)
+        outcome = discovered(pool.server)
+        assert outcome.success
+        assert "sip1.contoso.example was passed over: 503, Service Unavailable" in outcome.remarks
+
+
+def test_when_no_server_takes_us_the_last_one_is_the_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = Server(hangs_up)
+    with gone:
+        pass
+    with Server(hangs_up) as rude:
+        places(monkeypatch, rude, gone)
+        failure = only(discovered(rude))
+        assert (failure.activity, failure.cause) == (REGISTER, Cause.CONNECT)
+        assert str(gone.address) in failure.text
+
+
+def test_a_refused_password_is_not_tried_at_the_next_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    with TinyPool() as first, TinyPool() as second:
+        places(monkeypatch, first.server, second.server)
+        wrong = ANN._replace(password=Secret("wrong"))
+        outcome = discovered(first.server, publisher=wrong)
+        assert [failure.cause for failure in outcome.failures] == [Cause.REFUSED_CREDENTIALS]
+        assert second.requests("REGISTER") == []
