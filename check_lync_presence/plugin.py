@@ -54,11 +54,13 @@ PERFDATA = {
     "success": "1 or 0",
     "certificate_days": "whole days that the server's certificate has left (not with --insecure)",
 }
-# With --all-front-ends: latency and success, and what has a threshold, for each front end (`latency_10_0_0_4`), and …
+# The same with --all-front-ends, where 10.0.0.4 and 10.0.0.5 are front ends; `success` and `certificate_days` stay.
 FRONT_END_PERFDATA = {
     "front_ends": "how many front ends the pool has",
     "front_ends_failed": "how many of them fail, or do not reach their neighbour",
-    "notify_10_0_0_4_to_10_0_0_5": "from the sending of a publication at the first to the notification at the other",
+    "latency_10_0_0_4": "of this front end; likewise every activity that has a threshold",
+    "success_10_0_0_4": "1 or 0",
+    "notify_10_0_0_5_to_10_0_0_4": "from the sending of a publication at the first to the notification at the other",
 }
 # What --account-state can be.
 STATES = {"critical": nagiosplugin.Critical, "warning": nagiosplugin.Warn, "unknown": nagiosplugin.Unknown}

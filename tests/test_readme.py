@@ -10,7 +10,7 @@ from typing import Dict, List
 import pytest
 
 from check_lync_presence.options import GROUPS, Option
-from check_lync_presence.plugin import PERFDATA
+from check_lync_presence.plugin import FRONT_END_PERFDATA, PERFDATA
 from check_lync_presence.simulator.faults import TABLE
 
 README = Path(__file__).parent.parent / "README.md"
@@ -40,8 +40,8 @@ def _options() -> str:
     return _table(["option", "meaning", "Test-CsPresence"], rows)
 
 
-def _perfdata() -> str:
-    return _table(["label", "what it measures"], [[f"`{label}`", text] for label, text in PERFDATA.items()])
+def _perfdata(labels: Dict[str, str]) -> str:
+    return _table(["label", "what it measures"], [[f"`{label}`", text] for label, text in labels.items()])
 
 
 def _faults() -> str:
@@ -51,7 +51,12 @@ def _faults() -> str:
     )
 
 
-PARTS: Dict[str, str] = {"options": _options(), "perfdata": _perfdata(), "faults": _faults()}
+PARTS: Dict[str, str] = {
+    "options": _options(),
+    "perfdata": _perfdata(PERFDATA),
+    "front-ends": _perfdata(FRONT_END_PERFDATA),
+    "faults": _faults(),
+}
 
 
 @pytest.mark.parametrize("name", PARTS)
