@@ -28,6 +28,7 @@ from .settings import (
     read_private_file,
     sip_address,
 )
+from .stop import Stopped, watch_for_sigterm
 
 PROGRAM = "check_lync_presence"
 SYSTEM_ACCOUNTS = "/etc/check_lync_presence/accounts.ini"
@@ -63,6 +64,7 @@ def main(argv: Optional[Sequence[str]] = None) -> NoReturn:
     with contextlib.suppress(AttributeError, ValueError):
         sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     verbose = 0
+    watch_for_sigterm()
     try:
         arguments = _arguments(argv)
         verbose = arguments.verbose or 0
@@ -76,6 +78,8 @@ def main(argv: Optional[Sequence[str]] = None) -> NoReturn:
         execute(settings)
     except SettingsError as error:
         _unknown(str(error))
+    except Stopped:
+        _unknown("ended from outside (SIGTERM) before anything was tried")
     except KeyboardInterrupt:
         _unknown("interrupted")
     except Exception as error:

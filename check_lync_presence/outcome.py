@@ -37,6 +37,7 @@ class Cause(enum.Enum):
     NOT_ENABLED = "not enabled"
     NO_NOTIFICATION = "no notification"
     NO_TIME = "no time"
+    STOPPED = "stopped"
 
 
 class Seen(enum.Enum):

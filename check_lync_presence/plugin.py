@@ -10,7 +10,7 @@ import os
 import re
 import socket
 import time
-from typing import Any, Dict, Generator, List, NoReturn, Optional, Sequence
+from typing import Any, Dict, Generator, List, Mapping, NoReturn, Optional, Sequence
 
 import nagiosplugin
 from nagiosplugin.performance import Performance
@@ -19,17 +19,22 @@ from .attempt import attempt
 from .net.deadline import Deadline
 from .net.transport import tls_context
 from .outcome import (
+    NOTIFY,
     PUBLISH,
     REGISTER,
     SELF_SUBSCRIBE,
     SUBSCRIBE,
     UNREGISTER,
+    Activity,
+    Cause,
     Diagnosis,
+    Failure,
     Outcome,
 )
 from .report.text import activity_log, clean, cmdlet_lines, front_end_lines, sip_log, what_failed
 from .roundtrip import World
-from .settings import Settings
+from .settings import Account, Settings
+from .stop import Stopped, finish_anyway
 
 NAME = "LYNC PRESENCE"
 FENCE = 1  # seconds beyond the run's own deadline after which the alarm ends it: a bug, not a verdict
@@ -71,8 +76,7 @@ ROOM = 119 - len(f"{NAME} CRITICAL - ")  # what a first line of less than 120 ch
 def execute(settings: Settings) -> NoReturn:
     """Run the check and exit with its state."""
     context = tls_context(settings.tls) if settings.transport == "tls" else None
-    world = World(time.monotonic, time.time, _token, socket.gethostname().partition(".")[0][:15].upper())
-    presence = _Presence(settings, context, world)
+    presence = _Presence(settings, context)
     check = _Check(presence, *_contexts(settings), _Summary(presence))
     # With verbose above 0 the library puts perfdata behind the long output, where Icinga cuts them to pieces; the long
     # output is ours at every level.
@@ -93,10 +97,12 @@ class _Presence(nagiosplugin.Resource):
 
     name = NAME
 
-    def __init__(self, settings: Settings, context: Any, world: World) -> None:
+    def __init__(self, settings: Settings, context: Any) -> None:
         self.settings = settings
         self._context = context
-        self._world = world
+        hostname = socket.gethostname().partition(".")[0][:15].upper()
+        self._world = World(time.monotonic, time.time, _token, hostname, self._watch)
+        self._activities: List[Activity] = []
         self.outcome: Optional[Outcome] = None
         self.diagnosis = Diagnosis("", "", ())
         self.proven = False
@@ -105,14 +111,15 @@ class _Presence(nagiosplugin.Resource):
     def probe(self) -> Generator[nagiosplugin.Metric, None, None]:
         settings, world = self.settings, self._world
         deadline = Deadline(settings.timeout, world.clock)
-        self.outcome = outcome = attempt(settings, self._context, world, deadline)
+        started = world.clock()
+        try:
+            self.outcome = attempt(settings, self._context, world, deadline)
+        except Stopped:
+            self.outcome = self._stopped(world.clock() - started)
+        outcome = self.outcome
         if outcome.failures:
-            from .diagnosis import diagnose
-            from .diagnosis.accounts import investigate
-
-            said, self.proven, remark = investigate(outcome, settings, world.now(), deadline)
-            self.remarks += [remark] if remark else []
-            self.diagnosis = diagnose(outcome, settings, said)
+            self._explain(outcome, deadline)
+        finish_anyway()
         yield nagiosplugin.Metric("success", 1 if outcome.success else 0, context="success")
         if outcome.front_ends:
             yield from self._of_front_ends(outcome)
@@ -122,6 +129,41 @@ class _Presence(nagiosplugin.Resource):
         if outcome.certificate_expires is not None:
             days = int((outcome.certificate_expires - self._world.now()) // SECONDS_PER_DAY)
             yield nagiosplugin.Metric("certificate_days", days, context="certificate_days")
+
+    def _watch(self, activity: Activity) -> None:
+        if activity.ended is None:
+            self._activities.append(activity)
+        else:
+            begun = (activity.name, activity.user, activity.started, None)
+            self._activities = [activity if item[:4] == begun else item for item in self._activities]
+
+    def _stopped(self, seconds: float) -> Outcome:
+        """What a run came to that was ended from outside after so many seconds."""
+        under_way = [item for item in self._activities if item.ended is None]
+        over = [item for item in self._activities if item.ended is not None]
+        told = [item for item in over if item.name == NOTIFY and not item.error]
+        if told and all(item.name == UNREGISTER for item in under_way) and not self.settings.all_front_ends:
+            latency = max(item.ended or 0.0 for item in told) - min(item.started for item in over)
+            remark = ("The log-off was cut short (SIGTERM).",)
+            return Outcome(self.settings.target, (), tuple(over), latency, None, None, remark)
+        # Times of activities count from the start of the round trip, which is that of the run but for the directory.
+        failures = [
+            _stop_in(item.name, item.user, f"Not over after {seconds - item.started:.1f} s, then SIGTERM.")
+            for item in under_way
+        ] or [_stop_in(REGISTER, "", f"Not begun after {seconds:.1f} s, then SIGTERM.")]
+        return Outcome(self.settings.target, tuple(failures), tuple(over), None, None, None)
+
+    def _explain(self, outcome: Outcome, deadline: Deadline) -> None:
+        from .diagnosis import diagnose
+        from .diagnosis.accounts import investigate
+
+        said: Mapping[Account, str] = {}
+        try:
+            said, self.proven, remark = investigate(outcome, self.settings, self._world.now(), deadline)
+        except Stopped:
+            remark = "Active Directory was not asked to the end: the check was ended from outside (SIGTERM)."
+        self.remarks += [remark] if remark else []
+        self.diagnosis = diagnose(outcome, self.settings, said)
 
     def _of_front_ends(self, outcome: Outcome) -> Generator[nagiosplugin.Metric, None, None]:
         yield nagiosplugin.Metric("front_ends", len(outcome.front_ends), min=0, context="value")
@@ -153,6 +195,10 @@ class _Presence(nagiosplugin.Resource):
         if settings.verbose > 1:
             lines += sip_log(outcome.messages, settings)
         return lines
+
+
+def _stop_in(activity: str, user: str, text: str) -> Failure:
+    return Failure(activity, user, Cause.STOPPED, text, None, (), "", "")
 
 
 class _Verdict(nagiosplugin.Context):

@@ -74,13 +74,21 @@ class Endpoint(Protocol):
     async def unregister(self, deadline: Deadline) -> None: ...
 
 
+def _nobody_watches(_: Activity) -> None:
+    pass
+
+
 class World(NamedTuple):
-    """What a run takes from outside: a monotonic clock, the time of day, random hexadecimal digits, the host's name."""
+    """What a run takes from outside: a monotonic clock, the time of day, random hexadecimal digits, the host's name.
+
+    `watch` is told of every activity when it begins and when it is over.
+    """
 
     clock: Clock
     now: Callable[[], float]
     token: Token
     hostname: str
+    watch: Callable[[Activity], None] = _nobody_watches
 
 
 def presence_round_trip(settings: Settings, context: Optional[ssl.SSLContext], world: World) -> Outcome:
@@ -425,12 +433,17 @@ class RoundTrip:
         index = len(self._activities)
         started = Activity(name, account.uri, self._run.since_start(), None)
         self._activities.append(started)
+        self._world.watch(started)
         try:
             details = await work()
-        except PresenceError as error:
-            self._activities[index] = started._replace(ended=self._run.since_start(), error=str(error))
+        except (PresenceError, Cancelled) as error:
+            over = started._replace(ended=self._run.since_start(), error=str(error) or "given up")
+            self._world.watch(over)
+            if not isinstance(error, Cancelled):
+                self._activities[index] = over
             raise
         self._activities[index] = started._replace(ended=self._run.since_start(), details=details or ())
+        self._world.watch(self._activities[index])
 
     async def _side_by_side(self, *jobs: Job, grace: float = GRACE) -> bool:
         """Run activities of the publisher and the subscriber together; False once one has failed."""

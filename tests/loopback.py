@@ -45,6 +45,11 @@ class Server:
     def port(self) -> int:
         return self.address.port
 
+    @property
+    def connections(self) -> int:
+        """How many there have been."""
+        return len(self._connections)
+
     def __enter__(self) -> Server:
         self._accepting = threading.Thread(target=self._accept)
         self._accepting.start()

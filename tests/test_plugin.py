@@ -319,6 +319,7 @@ def every_kind() -> Iterator[Tuple[str, Tuple[Failure, ...]]]:
         Cause.DEREGISTERED: "Signed off by the server (deactivated).",
         Cause.NOT_ENABLED: "Registered without enhanced presence.",
         Cause.NO_NOTIFICATION: "Presence notification is not received within 25 secs.",
+        Cause.STOPPED: "Not over after 38.1 s, then SIGTERM.",
         Cause.NO_TIME: "Not tried: the other front ends took all the time.",
     }
     remembered = "/home/nagios/.local/state/check_lync_presence/refused-0123456789ab.json"

@@ -104,6 +104,8 @@ _CAUSES = {
     Cause.REDIRECT: "Check where the user is homed (Get-CsUser -Identity {user}: RegistrarPool) and test that pool with -H.",
     Cause.DEREGISTERED: "The user was disabled, moved or signed off elsewhere (a pool allows 8 endpoints a user): check "
     "Get-CsUser -Identity {user}.",
+    Cause.STOPPED: "Whoever started the check allows it less time than it may take: make its limit longer than --timeout, or "
+    "--timeout shorter.",
     Cause.NO_TIME: "Give the check more time with --timeout, and the scheduler's own limit with it.",
     Cause.NOT_ENABLED: "The server does not offer vnd-microsoft-roaming-self: enable {user} for enhanced presence (Enable-CsUser; "
     "msRTCSIP-OptionFlags needs 256), or this is no Lync front end.",
