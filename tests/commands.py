@@ -95,12 +95,13 @@ class Simulator(SimulatorProcess):
         self.accounts = accounts
         super().__init__(accounts, *arguments, env=environment())
 
-    def check(self, *arguments: str, **keywords: Any) -> Finished:
-        """Run the check against this simulator over TLS, or over TCP when it listens on that alone."""
+    def check(self, *arguments: str, at: str = "127.0.0.1", **keywords: Any) -> Finished:
+        """Run the check `at` a front end of this simulator: over TLS, else TCP, else UDP, as it listens."""
         if "tls" in self.ready:
-            where = ["--connect", f"127.0.0.1:{self.tls}", "--ca-file", self.ready["ca_file"]]
+            where = ["--connect", f"{at}:{self.tls}", "--ca-file", self.ready["ca_file"]]
         else:
-            where = ["--connect", f"127.0.0.1:{self.tcp}", "--transport", "tcp"]
+            transport = "tcp" if "tcp" in self.ready else "udp"
+            where = ["--connect", f"{at}:{self.ready[transport]}", "--transport", transport]
         return run_check("-H", POOL, "--accounts", str(self.accounts), *where, *arguments, **keywords)
 
 

@@ -46,8 +46,8 @@ def _perfdata(labels: Dict[str, str]) -> str:
 
 def _faults() -> str:
     return _table(
-        ["`--fault`", "what the pool does", "what the check says"],
-        [[f"`{fault.usage}`", fault.what, fault.check] for fault in TABLE],
+        ["`--fault`", "dialect", "what the pool does", "what the check says"],
+        [[f"`{fault.usage}`", ", ".join(fault.dialects), fault.what, fault.check] for fault in TABLE],
     )
 
 

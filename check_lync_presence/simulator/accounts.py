@@ -5,32 +5,52 @@ Owns the mapping of sections to users. Must not know options, or what a user doe
 
 from __future__ import annotations
 
-from typing import Dict, List, Mapping
+from dataclasses import dataclass
+from typing import Dict, FrozenSet, List, Mapping, Type, TypeVar
 
 from ..settings import AccountsFile, Secret, SettingsError, read_private_file, sip_address
 from .faults import ROLES
-from .pool import User
 
 
-def users_of(accounts: AccountsFile) -> List[User]:
-    """Publisher and subscriber of every section, each user once. Raises SettingsError."""
-    users: Dict[str, User] = {}
+@dataclass
+class Person:
+    """A user as configured: SIP address, logon name, password, the pool's name, what he is in the check."""
+
+    address: str
+    logon: str
+    password: Secret
+    pool: str
+    roles: FrozenSet[str]
+
+    @property
+    def key(self) -> str:
+        """Active Directory compares addresses without case."""
+        return self.address.lower()
+
+    @property
+    def domain(self) -> str:
+        return self.key.rpartition("@")[2]
+
+
+P = TypeVar("P", bound=Person)
+
+
+def users_of(accounts: AccountsFile, kind: Type[P]) -> List[P]:
+    """Publisher and subscriber of every section, each user once, of a dialect's `kind`. Raises SettingsError."""
+    users: Dict[str, P] = {}
     for section, keys in accounts.sections.items():
         for role in ROLES:
             if not keys.get(role):
                 continue
-            user = _user(accounts.path, section, keys, role)
+            address = sip_address(keys[role])
+            logon = keys.get(f"{role}_user") or address.partition(":")[2]
+            password = _password(accounts.path, section, keys, role)
+            user = kind(address, logon, password, section.rstrip(".").lower(), frozenset((role,)))
             known = users.setdefault(user.key, user)
             known.roles |= user.roles
     if not users:
         raise SettingsError(f"the accounts file {accounts.path} has no section with a publisher or a subscriber")
     return list(users.values())
-
-
-def _user(path: str, section: str, keys: Mapping[str, str], role: str) -> User:
-    address = sip_address(keys[role])
-    logon = keys.get(f"{role}_user") or address.partition(":")[2]
-    return User(address, logon, _password(path, section, keys, role), section.rstrip(".").lower(), frozenset((role,)))
 
 
 def _password(path: str, section: str, keys: Mapping[str, str], role: str) -> Secret:

@@ -17,8 +17,8 @@ from ..lync import ntlm
 from ..lync.association import Association, AssociationError, AuthHeader, credentials_header, format_auth_header
 from ..sip.message import Header, Message, Request
 from ..sip.uri import AddressError, parse_name_addr
-from .faults import Faults
-from .link import Handshake, Link, Outgoing, Session, answer, bounded, diagnostics, name_addr
+from .link import Handshake, Link, Outgoing, Session, bounded, name_addr
+from .messages import answer, diagnostics
 from .pool import Pool, User
 
 REALM = "SIP Communications Service"
@@ -57,9 +57,8 @@ class Proof(NamedTuple):
 class Authenticator:
     """Challenges, and believes nothing without a signature."""
 
-    def __init__(self, pool: Pool, faults: Faults, rng: random.Random) -> None:
+    def __init__(self, pool: Pool, rng: random.Random) -> None:
         self._pool = pool
-        self._faults = faults
         self._rng = rng
         self._secret = rng.getrandbits(64)
 
@@ -80,7 +79,7 @@ class Authenticator:
     def challenge(self, attempt: Attempt, *extra: Header) -> Outgoing:
         """401 with the menu of schemes."""
         name = self.targetname(attempt.sender)
-        version = self._version
+        version = _version(attempt.link)
         common = {"realm": REALM, "targetname": name, **version}
         service = f"https://{name}:443/CertProv/CertProvisioningService.svc"
         menu = {
@@ -88,9 +87,9 @@ class Authenticator:
             "Kerberos": {**common, "targetname": f"sip/{name}"},
             "TLS-DSK": {**common, "sts-uri": service},
         }
-        if "no-ntlm" in self._faults:
+        if "no-ntlm" in attempt.link.faults:
             del menu["NTLM"]
-        if "digest-only" in self._faults:
+        if "digest-only" in attempt.link.faults:
             domain = name.partition(".")[2] or name
             menu = {"Digest": {"realm": domain, "nonce": self.token(32), "algorithm": "MD5", "qop": "auth"}}
         headers = [("WWW-Authenticate", format_auth_header(scheme, params)) for scheme, params in menu.items()]
@@ -99,18 +98,19 @@ class Authenticator:
     def begin(self, attempt: Attempt, header: AuthHeader) -> Outgoing:
         """401 with an NTLM challenge."""
         name = self.targetname(attempt.sender)
-        offered = int(self._version.get("version", 2))
+        version = _version(attempt.link)
+        offered = int(version.get("version", 2))
         if not _is_for(header, name) or not 2 <= header.version <= offered:
             return self.challenge(attempt)
         flags = CHALLENGE_FLAGS
-        if "weak-ntlm" in self._faults:
+        if "weak-ntlm" in attempt.link.faults:
             flags &= ~ntlm.KEY_128
         number = self._rng.getrandbits(64).to_bytes(8, "big")
         token = ntlm.build_challenge(flags, number, _target_info(name, attempt.now))
         opaque, data = self.token(), base64.b64encode(token.raw).decode()
         attempt.link.handshakes[opaque] = Handshake(attempt.claimed, header.version, name, token)
         bounded(attempt.link.handshakes)
-        params = {"opaque": opaque, "gssapi-data": data, "targetname": name, "realm": REALM, **self._version}
+        params = {"opaque": opaque, "gssapi-data": data, "targetname": name, "realm": REALM, **version}
         return self.unsigned(attempt, 401, ("WWW-Authenticate", format_auth_header("NTLM", params)))
 
     def finish(self, attempt: Attempt, header: AuthHeader) -> Optional[Proof]:
@@ -121,7 +121,11 @@ class Authenticator:
         try:
             token = ntlm.parse_authenticate(base64.b64decode(header.get("gssapi-data"), validate=True))
             accounts = self._pool.by_logon(token.user, token.domain)
-            if not accounts or token.flags & _NEEDED != _NEEDED or ("require-mic" in self._faults and not token.mic):
+            if (
+                not accounts
+                or token.flags & _NEEDED != _NEEDED
+                or ("require-mic" in attempt.link.faults and not token.mic)
+            ):
                 return None
             key = ntlm.accept_authenticate(handshake.challenge, token, accounts[0].password.reveal())
         except (ntlm.NtlmError, binascii.Error, ValueError):
@@ -149,7 +153,7 @@ class Authenticator:
 
     def unsigned(self, attempt: Attempt, status: int, *headers: Header) -> Outgoing:
         """An answer to somebody who has no association yet."""
-        moment = time.gmtime(attempt.now + self._faults.seconds("clock-skew"))
+        moment = time.gmtime(attempt.now + attempt.link.faults.seconds("clock-skew"))
         date = ("Date", time.strftime("%a, %d %b %Y %H:%M:%S GMT", moment))
         response = answer(attempt.link, attempt.request, status, self.tag_for(attempt.request), (date, *headers))
         return Outgoing(attempt.link, response, None, attempt.activity)
@@ -164,12 +168,6 @@ class Authenticator:
         user = self._pool.find(address) or next(iter(self._pool.users.values()))
         return user.pool
 
-    @property
-    def _version(self) -> dict[str, str]:
-        """The parameter that names our protocol version; version 2 does not know it."""
-        version = self._faults.value("sa-version") or "4"
-        return {"version": version} if version != "2" else {}
-
 
 def endpoint_id(message: Message, name: str) -> str:
     """What tells a user's endpoints apart: the epid in the header `name`, or else the instance id of the Contact."""
@@ -181,6 +179,12 @@ def endpoint_id(message: Message, name: str) -> str:
     except AddressError:
         return ""
     return contact.params.get("+sip.instance", "").strip("<>").rpartition(":")[2]
+
+
+def _version(link: Link) -> dict[str, str]:
+    """The parameter that names our protocol version; version 2 does not know it."""
+    version = link.faults.value("sa-version") or "4"
+    return {"version": version} if version != "2" else {}
 
 
 def _verified(association: Association, message: Message, header: AuthHeader) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 import ssl
-from typing import Iterable, NamedTuple, Optional
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 from .faults import Faults
 
@@ -17,34 +17,32 @@ class MissingExtra(Exception):
 
 
 class Identity(NamedTuple):
-    """How the simulator proves itself, and the CA that vouches for it (PEM; None for a certificate of the user's)."""
+    """How each front end proves itself, and the CA that vouches for all (PEM; None for a certificate of the user's)."""
 
-    context: ssl.SSLContext
+    contexts: Tuple[ssl.SSLContext, ...]
     ca: Optional[bytes]
 
 
-def load(cert_file: str, key_file: str) -> Identity:
-    """A certificate from files. Raises OSError (ssl.SSLError is one)."""
+def load(cert_file: str, key_file: str, front_ends: int) -> Identity:
+    """A certificate from files, for all front ends. Raises OSError (ssl.SSLError is one)."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert_file, key_file)
-    return Identity(context, None)
+    return Identity((context,) * front_ends, None)
 
 
-def issue(names: Iterable[str], faults: Faults, now: datetime.datetime) -> Identity:
-    """A certificate for `names`, by a CA that nobody knows yet. Raises MissingExtra."""
+def issue(names: Sequence[str], front_ends: Sequence[Faults], now: datetime.datetime) -> Identity:
+    """A certificate for `names` with the faults of each front end, by a CA of our own. Raises MissingExtra."""
     try:
         import trustme
     except ImportError as error:
         raise MissingExtra(error.name or "trustme") from None
     ca = trustme.CA()
-    if "certificate-other-name" in faults:
+    contexts: List[ssl.SSLContext] = []
+    for faults in front_ends:
         # The loopback address is in it: the name counts that was asked for, not the address that was connected to.
-        names = ("other.simulator.example", "127.0.0.1")
-    if "certificate-expired" in faults:
-        yesterday = now - datetime.timedelta(days=1)
-        certificate = ca.issue_cert(*names, not_after=yesterday)
-    else:
-        certificate = ca.issue_cert(*names)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    certificate.configure_cert(context)
-    return Identity(context, ca.cert_pem.bytes())
+        told = ["other.simulator.example", "127.0.0.1"] if "certificate-other-name" in faults else names
+        end = now - datetime.timedelta(days=1) if "certificate-expired" in faults else None
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        ca.issue_cert(*told, not_after=end).configure_cert(context)
+        contexts.append(context)
+    return Identity(tuple(contexts), ca.cert_pem.bytes())

@@ -16,17 +16,17 @@ import signal
 import sys
 import tempfile
 import time
-from typing import Any, Dict, List, NoReturn, Optional, Sequence
+from typing import Any, Dict, List, NoReturn, Optional, Sequence, Tuple
 
 from .. import __version__
 from ..settings import SettingsError, read_accounts_file
-from .accounts import users_of
+from . import frontend, pool, simple
+from .accounts import Person, users_of
 from .certificates import Identity, MissingExtra, issue, load
-from .faults import FaultError, Faults, listing
-from .frontend import FrontEnd
-from .pool import User
-from .server import Server
+from .faults import DIALECTS, LYNC, FaultError, Faults, bare, listing
+from .server import FrontEnd, Server, Site
 
+LOOPBACK = "127.0.0.1"
 CANNOT = 3  # UNKNOWN, as of the check itself
 LONGEST_DELAY = 3600.0
 
@@ -63,15 +63,29 @@ def _cannot(text: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="lync-presence-simulator",
-        description="A Lync front end in one process, for demonstrations, alarm drills and tests.",
+        description="A Lync or SIMPLE server in one process, for demonstrations, alarm drills and tests.",
         allow_abbrev=False,
     )
     add = parser.add_argument
     add("--accounts", metavar="FILE", help="the users: the check's own accounts file")
-    add("--tls", metavar="PORT", type=_port, help="listen with TLS; 0 takes a free port (default without --tcp)")
+    add("--dialect", choices=DIALECTS, default=LYNC, help="what the server speaks (default: %(default)s)")
+    add("--tls", metavar="PORT", type=_port, help="listen with TLS; 0 takes a free port (default without the others)")
     add("--tcp", metavar="PORT", type=_port, help="listen without TLS; 0 takes a free port")
-    add("--listen", metavar="ADDRESS", default="127.0.0.1", help="default: %(default)s, this machine only")
-    add("--fault", metavar="NAME[=VALUE]", action="append", default=[], help="misbehave; repeatable, see --list-faults")
+    add("--udp", metavar="PORT", type=_port, help="listen for datagrams, with --dialect simple; 0 takes a free port")
+    add(
+        "--listen",
+        metavar="ADDRESS",
+        action="append",
+        default=[],
+        help=f"where a front end listens; repeatable, all of them are one pool; default: {LOOPBACK}, this machine only",
+    )
+    add(
+        "--fault",
+        metavar="NAME[=VALUE][@ADDRESS]",
+        action="append",
+        default=[],
+        help="misbehave, at one front end only if its address is given; repeatable, see --list-faults",
+    )
     add("--delay", metavar="S", type=_seconds, default=0.0, help="every answer takes S seconds")
     add("--seed", metavar="N", type=int, help="the same random numbers in every run")
     add("--ca-out", metavar="FILE", help="where to write the certificate of the CA (default: a temporary file)")
@@ -101,35 +115,64 @@ def _seconds(text: str) -> float:
 def _run(options: argparse.Namespace) -> int:
     if not options.accounts:
         raise UsageError("--accounts FILE is missing; it names the users to serve")
-    faults = Faults(options.fault)
-    users = users_of(read_accounts_file(options.accounts))
-    if options.tls is None and options.tcp is None:
+    if options.udp is not None and options.dialect == LYNC:
+        raise UsageError("Lync does not speak UDP; --udp goes with --dialect simple")
+    faults = Faults(options.fault, options.dialect)
+    addresses = _addresses(options.listen, faults)
+    front_end, users = _front_end(options, faults)
+    if options.tls is None and options.tcp is None and options.udp is None:
         options.tls = 0
-    identity = _identity(options, users, faults) if options.tls is not None else None
+    front_ends = [faults.at(address) for address in addresses]
+    identity = _identity(options, users, front_ends) if options.tls is not None else None
+    contexts = identity.contexts if identity is not None else (None,) * len(addresses)
+    sites = [Site(*told) for told in zip(addresses, front_ends, contexts)]
     ca_file, temporary = _write_ca(options.ca_out, identity)
     try:
-        asyncio.run(_serve(options, users, faults, identity, ca_file))
+        asyncio.run(_serve(options, front_end, sites, ca_file))
     except OSError as error:
-        raise UsageError(f"cannot listen on {options.listen}: {error.strerror or error}") from None
+        raise UsageError(f"cannot listen on {', '.join(addresses)}: {error.strerror or error}") from None
     finally:
         if temporary and ca_file:
             os.unlink(ca_file)
     return 0
 
 
-def _identity(options: argparse.Namespace, users: Sequence[User], faults: Faults) -> Identity:
+def _front_end(options: argparse.Namespace, faults: Faults) -> Tuple[FrontEnd, Sequence[Person]]:
+    """What speaks the dialect, and the users that it serves."""
+    accounts = read_accounts_file(options.accounts)
+    rng = random.SystemRandom() if options.seed is None else random.Random(options.seed)
+    if options.dialect == LYNC:
+        users = users_of(accounts, pool.User)
+        return frontend.FrontEnd(users, faults, rng, time.time()), users
+    people = users_of(accounts, simple.User)
+    return simple.SimpleFrontEnd(people, rng), people
+
+
+def _addresses(given: Sequence[str], faults: Faults) -> List[str]:
+    """Where the front ends listen."""
+    addresses = [bare(address) for address in given or [LOOPBACK]]
+    if len(set(addresses)) < len(addresses):
+        raise UsageError("an address was given twice with --listen: every front end has its own")
+    for place in faults.places:
+        if place not in addresses:
+            raise UsageError(f"a fault is limited to {place}, which is not among the addresses given with --listen")
+    return addresses
+
+
+def _identity(options: argparse.Namespace, users: Sequence[Person], front_ends: Sequence[Faults]) -> Identity:
     if bool(options.cert) != bool(options.key):
         raise UsageError("--cert and --key belong together")
     if not options.cert:
         pools = {user.pool for user in users}
         names = sorted(pools | {f"sip.{user.domain}" for user in users})
-        return issue([*names, "localhost", "127.0.0.1"], faults, datetime.datetime.now(datetime.timezone.utc))
-    if "certificate-expired" in faults or "certificate-other-name" in faults or options.ca_out:
+        return issue([*names, "localhost", LOOPBACK], front_ends, datetime.datetime.now(datetime.timezone.utc))
+    strikes = any("certificate-expired" in faults or "certificate-other-name" in faults for faults in front_ends)
+    if strikes or options.ca_out:
         raise UsageError(
             "--ca-out and the certificate faults need the throw-away certificate; leave out --cert and --key"
         )
     try:
-        return load(options.cert, options.key)
+        return load(options.cert, options.key, len(front_ends))
     except OSError as error:
         raise UsageError(f"cannot use {options.cert} with {options.key}: {error.strerror or error}") from None
 
@@ -151,21 +194,16 @@ def _write_ca(path: Optional[str], identity: Optional[Identity]) -> tuple[Option
 
 
 async def _serve(
-    options: argparse.Namespace,
-    users: List[User],
-    faults: Faults,
-    identity: Optional[Identity],
-    ca_file: Optional[str],
+    options: argparse.Namespace, front_end: FrontEnd, sites: Sequence[Site], ca_file: Optional[str]
 ) -> None:
-    rng = random.SystemRandom() if options.seed is None else random.Random(options.seed)
-    server = Server(FrontEnd(users, faults, rng, time.time()), faults, options.delay)
+    server = Server(front_end, sites, options.delay)
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGUSR1, lambda: _say(server.census()))
-    ports = await server.listen(options.listen, options.tls, options.tcp, identity.context if identity else None)
-    ready: Dict[str, Any] = {"ready": True, "tls": ports.tls, "tcp": ports.tcp, "ca_file": ca_file}
+    ports = await server.listen(options.tls, options.tcp, options.udp)
+    ready: Dict[str, Any] = {"ready": True, **ports._asdict(), "ca_file": ca_file}
     _say({key: value for key, value in ready.items() if value is not None})
     await stop.wait()
     server.close()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Iterable, Mapping, NamedTuple, Optional, Seque
 
 from ..lync.identity import instance_id
 from ..markup import DocumentError, Element, attribute, child, children, escape, local, parse, quoteattr
+from .xmltext import XSI, text_of
 
 if TYPE_CHECKING:
     from .pool import Conflict, Container, Place, Publication, User
@@ -28,13 +29,11 @@ SOAP = "application/soap+xml"
 FAULT = "application/msrtc-fault+xml"
 
 MAX_ITEMS = 200  # publications, resources, members of one request
-MAX_DEPTH = 20  # of elements in a publication
 MAX_CONTAINER = 32767
 EXPIRE_TYPES = ("static", "endpoint", "user", "time")
 MEMBER_TYPES = ("user", "domain", "sameEnterprise", "federated", "publicCloud", "everyone")
 
 _NS = "http://schemas.microsoft.com/2006/09/sip"
-_XSI = "http://www.w3.org/2001/XMLSchema-instance"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 
 
@@ -182,7 +181,7 @@ def _item(element: Element) -> Item:
         _unsigned(attribute(element, "version")),
         expire_type,
         seconds,
-        "" if content is None else _text(content),
+        "" if content is None else text_of(content),
         _state(content) if category == "state" and content is not None else None,
     )
 
@@ -221,32 +220,12 @@ def _unsigned(text: str, most: int = 0xFFFFFFFF) -> int:
     return int(text)
 
 
-def _text(element: Element, inherited: str = "", depth: int = 0) -> str:
-    """The element as XML text that stands on its own, name spaces declared where they change."""
-    if depth > MAX_DEPTH:
-        raise DocumentError("elements too deep in each other")
-    space, _, name = str(element.tag).rpartition("}")
-    space = space[1:]
-    head = f"<{name} xmlns={quoteattr(space)}" if space != inherited else f"<{name}"
-    for number, (key, value) in enumerate(element.items()):
-        attribute_space, _, attribute_name = key.rpartition("}")
-        if attribute_space:
-            prefix = "xsi" if attribute_space[1:] == _XSI else f"a{number}"
-            head += f" xmlns:{prefix}={quoteattr(attribute_space[1:])} {prefix}:{attribute_name}={quoteattr(value)}"
-        else:
-            head += f" {attribute_name}={quoteattr(value)}"
-    inner = escape(element.text or "")
-    for item in element:
-        inner += _text(item, space, depth + 1) + escape(item.tail or "")
-    return f"{head}>{inner}</{name}>" if inner else f"{head}/>"
-
-
 # ------------------------------------------------------------------ writing
 
 
 def aggregate_state(availability: int) -> str:
     return (
-        f'<state xsi:type="aggregateState" xmlns:xsi="{_XSI}" xmlns="{_NS}/state">'
+        f'<state xsi:type="aggregateState" xmlns:xsi="{XSI}" xmlns="{_NS}/state">'
         f"<availability>{availability}</availability></state>"
     )
 

@@ -1,4 +1,4 @@
-"""The front end: messages of clients in, messages to clients out, without a socket (MS-SIPAE 3.3, MS-PRES 3).
+"""The Lync dialect: messages of clients in, messages to clients out, without a socket (MS-SIPAE 3.3, MS-PRES 3).
 
 Owns which part answers what, and the signing of everything that goes out. Must not know sockets or clocks.
 """
@@ -13,7 +13,8 @@ from ..markup import DocumentError
 from ..sip.message import Header, Message, Request, Response
 from .authenticator import Attempt, Authenticator
 from .faults import Faults
-from .link import Link, Outgoing, answer, diagnostics, name_addr, outbound
+from .link import Link, Outgoing, name_addr
+from .messages import answer, diagnostics, outbound
 from .pool import BLOCKED, Container, Endpoint, Place, Pool, User
 from .presence import Asked, Presence
 from .registrar import Registrar
@@ -24,16 +25,15 @@ INFO_HEADER = "Authentication-Info"
 
 
 class FrontEnd:
-    """A pool with one front end. Times are Unix seconds."""
+    """The front ends of a pool, which have all state in common. Times are Unix seconds."""
 
     def __init__(self, users: Iterable[User], faults: Faults, rng: random.Random, now: float) -> None:
         self.pool = Pool(users, now)
-        self._faults = faults
-        self._authenticator = Authenticator(self.pool, faults, rng)
-        self._registrar = Registrar(self.pool, faults, self._authenticator)
-        self._presence = Presence(self.pool, faults, self._authenticator.token)
+        self._authenticator = Authenticator(self.pool, rng)
+        self._registrar = Registrar(self.pool, self._authenticator)
+        self._presence = Presence(self.pool, self._authenticator.token)
         self._answers: Dict[str, Dict[str, int]] = {}
-        self._arrange()
+        self._arrange(faults)
 
     def receive(self, link: Link, message: Message, now: float) -> List[Outgoing]:
         """What goes out because of `message`, signed, in order."""
@@ -69,13 +69,13 @@ class FrontEnd:
             for user in self.pool.users.values()
         }
 
-    def _arrange(self) -> None:
+    def _arrange(self, faults: Faults) -> None:
         """The state that some faults begin with."""
         subscribers = [user for user in self.pool.users.values() if "subscriber" in user.roles]
         for user in self.pool.users.values():
-            if "publisher" in user.roles and "fresh-account" in self._faults:
+            if "publisher" in user.roles and "fresh-account" in faults:
                 user.containers = {number: Container() for number in user.containers}
-            if "publisher" in user.roles and "watcher-blocked" in self._faults:
+            if "publisher" in user.roles and "watcher-blocked" in faults:
                 blocked = {("user", watcher.key.partition(":")[2]) for watcher in subscribers}
                 user.containers[BLOCKED] = Container(1, blocked)
 
@@ -88,7 +88,7 @@ class FrontEnd:
         if session is None:
             return [self._authenticator.challenge(Attempt(link, request, now, "challenge"))]
         user = session.user
-        if request.method in ("SUBSCRIBE", "SERVICE") and self._faults.once("resign", user.key):
+        if request.method in ("SUBSCRIBE", "SERVICE") and link.faults.once("resign", user.key):
             return [self._authenticator.challenge(Attempt(link, request, now, "challenge"))]
 
         def say(status: int, *headers: Header) -> List[Outgoing]:
@@ -123,9 +123,9 @@ class FrontEnd:
         endpoint = registration.enrolled
         if endpoint is None:
             return out
-        if "options-probe" in self._faults:
+        if "options-probe" in link.faults:
             out += [self._probe(endpoint, method) for method in ("OPTIONS", "FOO")]
-        if self._faults.strikes("deregistered", endpoint.user.roles):
+        if link.faults.strikes("deregistered", endpoint.user.roles):
             out.append(self._registrar.dismiss(endpoint, "rejected", diagnostics(4141, "User disabled")))
             out += self._end([endpoint], now)
         return out
@@ -157,7 +157,7 @@ class FrontEnd:
         return [self._sign(item) for item in outgoing]
 
     def _sign(self, item: Outgoing) -> Outgoing:
-        faults, told = self._faults, item.activity == "notify"
+        faults, told = item.link.faults, item.activity == "notify"
         if item.session is None or "signature-missing" in faults or (told and "notification-unsigned" in faults):
             return item
         info = item.session.association.info(item.message, self._authenticator.token())

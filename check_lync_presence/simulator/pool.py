@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Dict, FrozenSet, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ..lync.ntlm import split_logon_name
-from ..settings import Secret
+from .accounts import Person
 from .documents import Item, MemberChange, State, aggregate_state
 
 if TYPE_CHECKING:
@@ -61,7 +61,10 @@ class Refused(Exception):
 
 @dataclass
 class Publication:
-    """One published item. `endpoint` is the epid of who published it, empty for the server's own."""
+    """One published item. `endpoint` is the epid of who published it, empty for the server's own.
+
+    `only_at` is the front end that keeps it to itself, empty where all have it.
+    """
 
     category: str
     instance: int
@@ -74,6 +77,7 @@ class Publication:
     endpoint: str = ""
     expires_at: Optional[float] = None
     previous: str = ""
+    only_at: str = ""
 
 
 @dataclass
@@ -120,14 +124,9 @@ class Endpoint:
 
 
 @dataclass
-class User:
-    """A user of the pool, and everything that is known of him. `address` is his SIP address as configured."""
+class User(Person):
+    """A user of the pool, and everything that is known of him."""
 
-    address: str
-    logon: str
-    password: Secret
-    pool: str
-    roles: FrozenSet[str]
     endpoints: Dict[str, Endpoint] = field(default_factory=dict)
     publications: Dict[Key, Publication] = field(default_factory=dict)
     containers: Dict[int, Container] = field(default_factory=dict)
@@ -137,15 +136,6 @@ class User:
         self.containers = {number: Container() for number in reversed(_SEARCH_ORDER)}
         self.containers[FEDERATED] = Container(1, {("federated", "")})
         self.containers[COLLEAGUES] = Container(1, {("sameEnterprise", "")})
-
-    @property
-    def key(self) -> str:
-        """Active Directory compares addresses without case."""
-        return self.address.lower()
-
-    @property
-    def domain(self) -> str:
-        return self.key.rpartition("@")[2]
 
     def client_made(self) -> List[Publication]:
         """The publications that are not the server's own."""
@@ -161,7 +151,7 @@ class User:
 
 
 class Pool:
-    """The users of a front end."""
+    """The users of a pool. Every front end sees the same: MAX_ENDPOINTS counts those at all of them."""
 
     def __init__(self, users: Iterable[User], now: float) -> None:
         self.users: Dict[str, User] = {}
@@ -250,7 +240,7 @@ class Pool:
 
     # ----------------------------------------------------------- publications
 
-    def publish(self, user: User, epid: str, items: Sequence[Item], now: float) -> FrozenSet[Place]:
+    def publish(self, user: User, epid: str, items: Sequence[Item], now: float, only_at: str = "") -> FrozenSet[Place]:
         """Apply all items or none; what changed. Raises VersionConflict and Refused."""
         if any(item.category == "state" and item.instance in READ_ONLY for item in items):
             raise Refused(2003, "Publication is read-only")
@@ -270,7 +260,7 @@ class Pool:
             if item.deletes:
                 user.publications.pop(item.key, None)
             else:
-                self._store(user, epid, item, now)
+                self._store(user, epid, item, now, only_at)
         return frozenset(touched) | self._aggregate(user, now)
 
     def version(self, user: User, item: Item) -> int:
@@ -296,7 +286,7 @@ class Pool:
             container.members |= set(change.added)
             container.members -= set(change.removed)
 
-    def _store(self, user: User, epid: str, item: Item, now: float) -> None:
+    def _store(self, user: User, epid: str, item: Item, now: float, only_at: str) -> None:
         former = user.publications.get(item.key)
         user.publications[item.key] = Publication(
             item.category,
@@ -310,6 +300,7 @@ class Pool:
             epid,
             now + item.expires if item.expire_type == "time" and item.expires is not None else None,
             former.content if former else "",
+            only_at,
         )
 
     def _delete(self, user: User, keys: Iterable[Key]) -> FrozenSet[Place]:

@@ -13,9 +13,10 @@ from ..sip.message import Header, Request
 from ..sip.multipart import parse_content_type
 from . import documents
 from .documents import Action, Item, Resource
-from .faults import Faults
-from .link import Link, Outgoing, Session, answer, diagnostics, expires, lists, name_addr, outbound
+from .link import Link, Outgoing, Session, expires, lists, name_addr
+from .messages import answer, diagnostics, outbound
 from .pool import MAX_SUBSCRIPTIONS, Endpoint, Place, Pool, Refused, Subscription, User, VersionConflict
+from .xmltext import bomb
 
 # Seconds that a subscription lives: the server's limits and its default.
 SHORTEST, USUAL, LONGEST = 1200, 28800, 43200
@@ -48,9 +49,8 @@ class Asked(NamedTuple):
 class Presence:
     """Answers SUBSCRIBE and SERVICE, and notifies."""
 
-    def __init__(self, pool: Pool, faults: Faults, token: Callable[[], str]) -> None:
+    def __init__(self, pool: Pool, token: Callable[[], str]) -> None:
         self._pool = pool
-        self._faults = faults
         self._token = token
 
     # --------------------------------------------------------------- SUBSCRIBE
@@ -74,7 +74,7 @@ class Presence:
                 return [self._ended(asked, event, _NOTHING)]
         else:
             offered = {SELF, CONTACTS, PROVISIONING, PRESENCE, *_SILENT}
-            if event not in offered or (event == SELF and "no-enhanced-presence" in self._faults):
+            if event not in offered or (event == SELF and "no-enhanced-presence" in asked.link.faults):
                 return [self._answer(asked, 489, activity)]
             if len(asked.endpoint.subscriptions) >= MAX_SUBSCRIPTIONS:
                 limit = diagnostics(2012, "Category subscription limit exceeded", asked.user.pool)
@@ -128,12 +128,12 @@ class Presence:
                 return [self._answer(asked, 400, "subscribe")]
         elif not subscription.watched:
             raise DocumentError("nobody to watch")
-        if batch and "no-adhoclist" in self._faults:
+        if batch and "no-adhoclist" in asked.link.faults:
             return [self._answer(asked, 400, "subscribe")]
         if not batch and not subscription.watched:
             if any(uri.lower() != target.lower() for action in actions for uri in action.resources):
                 return [self._answer(asked, 400, "subscribe")]
-            if self._presentity(target) is None:
+            if self._presentity(asked, target) is None:
                 return [self._answer(asked, 404, "subscribe", (diagnostics(4005, _UNKNOWN, user.pool),))]
         elif batch and not name_addr(request, "To").tag and target.lower() != user.key:
             return [self._answer(asked, 400, "subscribe")]
@@ -149,7 +149,7 @@ class Presence:
     def _act(self, asked: Asked, subscription: Subscription, action: Action) -> List[Resource]:
         resources = []
         for uri in action.resources:
-            presentity = self._presentity(uri)
+            presentity = self._presentity(asked, uri)
             if presentity is None:
                 resources.append(Resource(uri, "resubscribe"))
             elif action.subscribe:
@@ -164,12 +164,12 @@ class Presence:
 
     def _resource(self, asked: Asked, subscription: Subscription, address: str, uri: str = "") -> Resource:
         presentity = self._pool.users[address]
-        document = self._view(asked.user, presentity, subscription.watched[address])
+        document = self._view(asked.endpoint, presentity, subscription.watched[address])
         return Resource(uri or presentity.address, "active", document)
 
-    def _presentity(self, address: str) -> Optional[User]:
+    def _presentity(self, asked: Asked, address: str) -> Optional[User]:
         user = self._pool.find(address)
-        if user is not None and "presentity-unknown" in self._faults and "publisher" in user.roles:
+        if user is not None and "presentity-unknown" in asked.link.faults and "publisher" in user.roles:
             return None
         return user
 
@@ -190,7 +190,7 @@ class Presence:
         ]
         if subscription.event == PRESENCE:
             headers.append(("Require", "eventlist"))
-        piggyback = lists(request, "Supported", "ms-piggyback-first-notify") and "no-piggyback" not in self._faults
+        piggyback = lists(request, "Supported", "ms-piggyback-first-notify") and "no-piggyback" not in asked.link.faults
         if not (piggyback and content[0]):
             accepted = self._answer(asked, 200, activity, headers, _NOTHING, subscription.local_tag)
             first = self._notification(asked.endpoint, subscription, content, "first-notification", asked.now)
@@ -216,9 +216,9 @@ class Presence:
         if kind == documents.SOAP:
             documents.read_soap(asked.request.body)
             return [self._answer(asked, 200, "other")]
-        if "survivable-mode" in self._faults:
+        if "survivable-mode" in asked.link.faults:
             return [self._answer(asked, 503, "publish")]
-        if "publication-refused" in self._faults:
+        if "publication-refused" in asked.link.faults:
             return [self._refused(asked, Refused(2003, "Publication is read-only"))]
         if kind == documents.PUBLISH:
             return self._publish(asked)
@@ -234,19 +234,20 @@ class Presence:
         ]
 
     def _publish(self, asked: Asked) -> List[Outgoing]:
-        user = asked.user
+        user, faults = asked.user, asked.link.faults
         address, items = documents.read_publications(asked.request.body)
         activity = "withdraw" if all(item.deletes for item in items) else "publish"
         if address.lower() != user.key:
             refusal = diagnostics(4268, "Delegate operation not allowed", user.pool)
             return [self._answer(asked, 403, activity, (refusal,))]
-        if "note-instance-refused" in self._faults and any(item.category == "note" and item.instance for item in items):
+        if "note-instance-refused" in faults and any(item.category == "note" and item.instance for item in items):
             return [self._refused(asked, Refused(2003, "Publication is read-only"))]
         interference: List[Outgoing] = []
-        if self._faults.has("version-conflict", "always") or self._faults.once("version-conflict", user.key):
+        if faults.has("version-conflict", "always") or faults.once("version-conflict", user.key):
             interference = self._interfere(asked, items)
+        only_at = asked.link.front_end if "not-replicated" in faults else ""
         try:
-            changed = self._pool.publish(user, asked.session.epid, items, asked.now)
+            changed = self._pool.publish(user, asked.session.epid, items, asked.now, only_at)
         except VersionConflict as refused:
             content = (documents.FAULT, documents.conflict(refused.conflicts))
             return [*interference, self._answer(asked, 409, activity, (), content)]
@@ -256,8 +257,8 @@ class Presence:
         touched = changed | {place for place in user.places() if place[0] in categories}
         content = (documents.ROAMING_SELF, documents.roaming_data(user, touched))
         accepted = self._answer(asked, 200, activity, (), content)
-        told = self.announce(user, changed, asked.now)
-        if "notification-first" in self._faults:
+        told = self.announce(user, changed, asked.now, only_at)
+        if "notification-first" in faults:
             return [*told, accepted._replace(late=HEAD_START)]
         return [accepted, *told]
 
@@ -296,12 +297,14 @@ class Presence:
 
     # ------------------------------------------------------------ notification
 
-    def announce(self, user: User, changed: FrozenSet[Place], now: float) -> List[Outgoing]:
-        """Tell the user's own endpoints and his watchers what changed."""
+    def announce(self, user: User, changed: FrozenSet[Place], now: float, only_at: str = "") -> List[Outgoing]:
+        """Tell the user's own endpoints and his watchers, if need be `only_at` one front end, what changed."""
         if not changed:
             return []
         told = self._tell_self(user, documents.roaming_data(user, changed), now)
         for endpoint, subscription in self._pool.watchers(user):
+            if only_at not in ("", endpoint.link.front_end):
+                continue
             container = self._pool.container_of(endpoint.user, user)
             names = {category for category, number in changed if number == container}
             told += self._tell_watcher(endpoint, subscription, user, names & subscription.watched[user.key], now)
@@ -318,24 +321,27 @@ class Presence:
     def _tell_watcher(
         self, endpoint: Endpoint, subscription: Subscription, user: User, names: Iterable[str], now: float
     ) -> List[Outgoing]:
-        names = frozenset(names)
-        if not names or "notification-never" in self._faults:
+        names, faults = frozenset(names), endpoint.link.faults
+        if not names or "notification-never" in faults:
             return []
-        document = self._view(endpoint.user, user, names, told=True)
-        late = self._faults.seconds("notification-late")
+        document = bomb("categories") if "xml-bomb" in faults else self._view(endpoint, user, names, told=True)
+        late = faults.seconds("notification-late")
         return [
             self._notification(endpoint, subscription, (documents.CATEGORIES, document), "notify", now, late)
-            for _ in range(2 if "notification-duplicate" in self._faults else 1)
+            for _ in range(2 if "notification-duplicate" in faults else 1)
         ]
 
-    def _view(self, watcher: User, user: User, names: FrozenSet[str], told: bool = False) -> bytes:
+    def _view(self, watcher: Endpoint, user: User, names: FrozenSet[str], told: bool = False) -> bytes:
         """The categories `names` of `user` as `watcher` sees them. `told`: in a notification, where faults strike."""
-        container = self._pool.container_of(watcher, user)
-        seen = {name: user.at((name, container)) for name in sorted(names)}
+        container, link = self._pool.container_of(watcher.user, user), watcher.link
+        seen = {
+            name: [item for item in user.at((name, container)) if item.only_at in ("", link.front_end)]
+            for name in sorted(names)
+        }
         uri = user.address
-        if told and "notification-other-user" in self._faults:
-            uri = watcher.address
-        if told and "notification-older" in self._faults and "note" in seen:
+        if told and "notification-other-user" in link.faults:
+            uri = watcher.user.address
+        if told and "notification-older" in link.faults and "note" in seen:
             seen["note"] = [
                 replace(item, content=item.previous or documents.note("an older note")) for item in seen["note"]
             ]
@@ -358,7 +364,7 @@ class Presence:
         if subscription.event == PRESENCE:
             headers.insert(0, ("Require", "eventlist"))
         return outbound(
-            "BENOTIFY" if subscription.best_effort and "notify" not in self._faults else "NOTIFY",
+            "BENOTIFY" if subscription.best_effort and "notify" not in endpoint.link.faults else "NOTIFY",
             endpoint,
             (subscription.call_id, subscription.local_tag, subscription.remote_tag, subscription.local_cseq),
             self._token(),

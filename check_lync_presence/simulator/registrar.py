@@ -15,8 +15,8 @@ from ..lync.identity import gruu, instance_id
 from ..sip.message import Header, Request
 from ..sip.uri import AddressError, parse_name_addr, parse_uri
 from .authenticator import Attempt, Authenticator, Proof
-from .faults import Faults
-from .link import Link, Outgoing, Session, answer, bounded, diagnostics, expires, host_port, lists, name_addr, outbound
+from .link import Link, Outgoing, Session, bounded, expires, lists, name_addr, redirection
+from .messages import answer, diagnostics, outbound
 from .pool import Endpoint, Place, Pool, User
 
 # Seconds that a registration lives: MinEndpointExpiration, DefaultEndpointExpiration, MaxEndpointExpiration.
@@ -40,9 +40,8 @@ class Registration(NamedTuple):
 class Registrar:
     """Answers REGISTER."""
 
-    def __init__(self, pool: Pool, faults: Faults, authenticator: Authenticator) -> None:
+    def __init__(self, pool: Pool, authenticator: Authenticator) -> None:
         self._pool = pool
-        self._faults = faults
         self._authenticator = authenticator
 
     def register(self, link: Link, request: Request, now: float) -> Registration:
@@ -63,7 +62,7 @@ class Registrar:
             return _only(self._authenticator.begin(attempt, header))
         proof = self._authenticator.finish(attempt, header)
         user = self._pool.find(attempt.sender)
-        if proof is None or (user is not None and self._faults.strikes("wrong-password", user.roles)):
+        if proof is None or (user is not None and link.faults.strikes("wrong-password", user.roles)):
             return _only(self._authenticator.refused(attempt))
         return self._judge(attempt, proof, user)
 
@@ -99,43 +98,35 @@ class Registrar:
             return unsigned(attempt, 500)
         link.register_cseqs[request.call_id] = request.cseq.number
         bounded(link.register_cseqs)
-        if "service-unavailable" in self._faults:
+        if "service-unavailable" in link.faults:
             return unsigned(attempt, 503, ("Retry-After", "30"))
-        if "server-timeout" in self._faults:
+        if "server-timeout" in link.faults:
             return unsigned(attempt, 504, diagnostics(1007, "Temporarily cannot route", name))
         return None
 
     def _judge(self, attempt: Attempt, proof: Proof, user: Optional[User]) -> Registration:
         """The credentials are right: whether this user may sign in with them, and here."""
         association, accounts = proof
+        link = attempt.link
         session = Session(association, user or accounts[0], attempt.claimed[1], attempt.now)
 
         def refuse(status: int, *headers: Header) -> Registration:
             return _only(self._signed(attempt, session, status, *headers))
 
-        if user is None or self._faults.strikes("account-unknown", user.roles):
+        if user is None or link.faults.strikes("account-unknown", user.roles):
             reason = "Destination URI either not enabled for SIP or does not exist"
             return refuse(404, diagnostics(4005, reason, association.targetname))
-        if user not in accounts or self._faults.strikes("not-authorized-from", user.roles):
+        if user not in accounts or link.faults.strikes("not-authorized-from", user.roles):
             reason = "Credentials provided are not authorized to act as specified from URI"
             return refuse(403, diagnostics(4004, reason))
-        if self._faults.strikes("account-not-allowed", user.roles):
+        if link.faults.strikes("account-not-allowed", user.roles):
             return refuse(403, diagnostics(4003, "From user is not enabled for remote access"))
-        link = attempt.link
-        elsewhere = self._redirection(link)
+        elsewhere = redirection(link)
         if elsewhere:
             return refuse(301, ("Contact", f"<sip:{elsewhere};transport={link.transport}>"), ("Expires", "2592000"))
         link.sessions[association.opaque] = session
         bounded(link.sessions)
         return self._admit(attempt, session)
-
-    def _redirection(self, link: Link) -> str:
-        """Where the user is sent, empty if he is at home here."""
-        if "redirect-foreign" in self._faults:
-            return "evil.attacker.example:5061"
-        if "redirect-loop" in self._faults:
-            return host_port(link.local_host, link.local_port)
-        return host_port(link.local_host, link.redirect_port) if link.redirect_port else ""
 
     def _admit(self, attempt: Attempt, session: Session) -> Registration:
         """Add, refresh or end the registration of a signed REGISTER."""
@@ -164,7 +155,7 @@ class Registrar:
         granted = max(SHORTEST, min(expires(request) or USUAL, LONGEST))
         if known is not None and known.link is link and known.call_id == request.call_id:
             known.session, known.contact, known.expires_at = session, contact, now + granted
-            return _only(signed(200, *self._success(user, granted, "refreshed")))
+            return _only(signed(200, *_success(link, user, granted, "refreshed")))
         if known is not None and known.link is not link:
             self.leave(known)
         endpoint = Endpoint(
@@ -180,35 +171,11 @@ class Registrar:
             session=session,
         )
         changed, oldest = self._pool.enrol(endpoint, now)
-        answers = [signed(200, *self._success(user, granted, "added"))]
+        answers = [signed(200, *_success(link, user, granted, "added"))]
         if oldest is not None:
             answers.append(self.dismiss(oldest, "unregistered"))
             self.leave(oldest)
         return Registration(answers, [(user, changed)], endpoint)
-
-    def _success(self, user: User, granted: int, action: str) -> List[Header]:
-        """The headers of the 200, with a Contact for each endpoint of the user."""
-        headers = [("ms-keep-alive", "UAS; tcp=no; hop-hop=yes; end-end=no; timeout=300")]
-        for endpoint in user.endpoints.values():
-            headers.append(
-                (
-                    "Contact",
-                    f'<{endpoint.contact}>;expires={granted};+sip.instance="<{endpoint.instance}>"'
-                    f';gruu="{gruu(user.address, endpoint.epid)}"',
-                )
-            )
-        primary = "no" if "survivable-mode" in self._faults else "yes"
-        state = f'register-action="{action}";primary-cluster-type="central";is-connected-to-primary="{primary}"'
-        enhanced = "no-enhanced-presence" not in self._faults
-        events = _EVENTS if enhanced else _EVENTS.replace("vnd-microsoft-roaming-self,", "")
-        headers += [("Expires", str(granted)), ("presence-state", state), ("Allow-Events", events)]
-        if "no-adhoclist" not in self._faults:
-            headers.append(("Supported", "adhoclist"))
-        if enhanced:
-            # On a line of its own: pidgin-sipe does not find it in a list.
-            headers.append(("Supported", "msrtc-event-categories"))
-        headers += [("Supported", "ms-keepalive-deregister"), ("Supported", "ms-userservices-state-notification")]
-        return headers
 
     def _signed(self, attempt: Attempt, session: Session, status: int, *headers: Header) -> Outgoing:
         display = attempt.sender.partition(":")[2].partition("@")[0].title()
@@ -219,6 +186,31 @@ class Registrar:
 
 def _only(outgoing: Outgoing) -> Registration:
     return Registration([outgoing], [])
+
+
+def _success(link: Link, user: User, granted: int, action: str) -> List[Header]:
+    """The headers of the 200, with a Contact for each endpoint of the user."""
+    headers = [("ms-keep-alive", "UAS; tcp=no; hop-hop=yes; end-end=no; timeout=300")]
+    for endpoint in user.endpoints.values():
+        headers.append(
+            (
+                "Contact",
+                f'<{endpoint.contact}>;expires={granted};+sip.instance="<{endpoint.instance}>"'
+                f';gruu="{gruu(user.address, endpoint.epid)}"',
+            )
+        )
+    primary = "no" if "survivable-mode" in link.faults else "yes"
+    state = f'register-action="{action}";primary-cluster-type="central";is-connected-to-primary="{primary}"'
+    enhanced = "no-enhanced-presence" not in link.faults
+    events = _EVENTS if enhanced else _EVENTS.replace("vnd-microsoft-roaming-self,", "")
+    headers += [("Expires", str(granted)), ("presence-state", state), ("Allow-Events", events)]
+    if "no-adhoclist" not in link.faults:
+        headers.append(("Supported", "adhoclist"))
+    if enhanced:
+        # On a line of its own: pidgin-sipe does not find it in a list.
+        headers.append(("Supported", "msrtc-event-categories"))
+    headers += [("Supported", "ms-keepalive-deregister"), ("Supported", "ms-userservices-state-notification")]
+    return headers
 
 
 def _contact(link: Link, request: Request) -> Tuple[str, Optional[UUID]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import List, NamedTuple, Sequence
 
 from ..sip.message import Response
-from .faults import Faults
 from .link import Outgoing
 
 GIGABYTE = 1024**3
@@ -30,9 +29,9 @@ class Emission(NamedTuple):
     lost: bool = False
 
 
-def emit(item: Outgoing, faults: Faults) -> Emission:
-    """The octets of a message, as the faults want them."""
-    activity = item.activity
+def emit(item: Outgoing) -> Emission:
+    """The octets of a message, as the faults of its front end want them."""
+    faults, activity = item.link.faults, item.activity
     if faults.has("no-answer", activity):
         return Emission([])
     if faults.has("cut", activity):
@@ -41,15 +40,18 @@ def emit(item: Outgoing, faults: Faults) -> Emission:
         return Emission([NONSENSE], lost=True)
     if faults.has("oversized-message", activity):
         return Emission([_oversized(item)], lost=True)
-    head, body = _styled(item, faults)
+    head, body = _styled(item)
     data = head + body
     if faults.has("half-message", activity):
         return Emission([data[: len(data) // 2]], mute=True, lost=True)
     if "crlf-storm" in faults:
         head = STORM + head
     if "joined-messages" in faults and isinstance(item.message, Response):
-        head = _trying(item.message) + head
-    if "split-messages" in faults:
+        trying = _trying(item.message)
+        if item.link.transport == "udp":  # where a datagram holds one message (RFC 3261 18.1.1)
+            return Emission([trying, head + body])
+        head = trying + head
+    if "split-messages" in faults and item.link.transport != "udp":
         return Emission([head[index : index + 1] for index in range(len(head))] + ([body] if body else []))
     return Emission([head + body])
 
@@ -59,8 +61,9 @@ def joined(emissions: Sequence[Emission]) -> Emission:
     return emissions[-1]._replace(pieces=[b"".join(piece for emission in emissions for piece in emission.pieces)])
 
 
-def _styled(item: Outgoing, faults: Faults) -> tuple[bytes, bytes]:
+def _styled(item: Outgoing) -> tuple[bytes, bytes]:
     """(head with its empty line, body)."""
+    faults = item.link.faults
     head, end, body = bytes(item.message).partition(b"\r\n\r\n")
     start_line, *lines = head.split(b"\r\n")
     if "upper-case-headers" in faults:

@@ -1,5 +1,7 @@
 """Every fault of the simulator through the real command line: the whole output is pinned in tests/golden.
 
+What a SIMPLE server does wrong is in tests/golden/simple.
+
 ``UPDATE_GOLDEN=1 pytest tests/simulator`` writes the files anew; read the difference before you commit it.
 """
 
@@ -8,11 +10,10 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import List, Tuple
 
 import pytest
 
-from check_lync_presence.simulator.faults import ACTIVITIES, TABLE
+from check_lync_presence.simulator.faults import ACTIVITIES, LYNC, SIMPLE, TABLE
 
 from ..commands import normalised
 from .conftest import Start
@@ -24,7 +25,8 @@ MAX_FIRST_LINE = 120
 OK, WARNING, CRITICAL = 0, 1, 2
 
 # What a fault comes to. A fault at log-off is never a reason for another verdict.
-EXPECTED = {
+_CONNECTION_FAULTS = ("no-answer", "cut", "half-message", "garbage", "oversized-message")
+_LYNC = {
     "account-unknown": CRITICAL,
     "account-unknown=subscriber": CRITICAL,
     "account-not-allowed": CRITICAL,
@@ -67,6 +69,8 @@ EXPECTED = {
     "notification-first": OK,
     "notification-late=0.3": OK,
     "notification-duplicate": OK,
+    "not-replicated": OK,
+    "xml-bomb": CRITICAL,
     "certificate-expired": CRITICAL,
     "certificate-other-name": CRITICAL,
     "plain-text-on-tls": CRITICAL,
@@ -79,24 +83,87 @@ EXPECTED = {
     "options-probe": OK,
     **{
         f"{fault}={activity}": OK if activity == "unregister" else CRITICAL
-        for fault in ("no-answer", "cut", "half-message", "garbage", "oversized-message")
+        for fault in _CONNECTION_FAULTS
         for activity in ACTIVITIES
     },
 }
+_SIMPLE = {
+    "account-unknown": CRITICAL,
+    "account-not-allowed=subscriber": CRITICAL,
+    "wrong-password": CRITICAL,
+    "wrong-password=subscriber": CRITICAL,
+    "service-unavailable": CRITICAL,
+    "server-timeout": CRITICAL,
+    "redirect": OK,
+    "redirect-loop": CRITICAL,
+    "redirect-foreign": CRITICAL,
+    "digest-algorithm=MD5": OK,
+    "digest-algorithm=SHA-256": OK,
+    "digest-algorithm=SHA-512-256": OK,
+    "stale-nonce": OK,
+    "proxy-authentication": OK,
+    "presentity-unknown": CRITICAL,
+    "publication-refused": CRITICAL,
+    "watcher-blocked": CRITICAL,
+    "interval-too-brief": OK,
+    "event-refused": CRITICAL,
+    "subscription-accepted-202": OK,
+    "notify-before-answer": OK,
+    "subscription-ended": CRITICAL,
+    "etag-missing": OK,
+    "condition-failed": OK,
+    "notification-never": CRITICAL,
+    "notification-other-user": CRITICAL,
+    "notification-older": CRITICAL,
+    "notification-wrong-type": CRITICAL,
+    "notification-multipart": CRITICAL,
+    "xml-bomb": CRITICAL,
+    "notification-first": OK,
+    "notification-late=0.3": OK,
+    "notification-duplicate": OK,
+    "not-replicated": OK,
+    "certificate-expired": CRITICAL,
+    "certificate-other-name": CRITICAL,
+    "plain-text-on-tls": CRITICAL,
+    "tls-silent": CRITICAL,
+    "split-messages": OK,
+    "joined-messages": OK,
+    "crlf-storm": OK,
+    "upper-case-headers": OK,
+    "folded-headers": OK,
+    "options-probe": OK,
+    **{
+        f"{fault}={activity}": OK if activity == "unregister" else CRITICAL
+        for fault in _CONNECTION_FAULTS
+        for activity in ACTIVITIES
+        if activity != "self-subscribe"
+    },
+}
+EXPECTED = {LYNC: _LYNC, SIMPLE: _SIMPLE}
+FOLDERS = {LYNC: GOLDEN, SIMPLE: GOLDEN / "simple"}
+OPTIONS = {LYNC: ("--tls", "0"), SIMPLE: ("--tls", "0", "--dialect", SIMPLE)}
+UDP_ONLY = {"lost"}  # tests/simulator/test_udp.py
+
+both = pytest.mark.parametrize("dialect", EXPECTED)
 
 
-def test_every_fault_of_the_simulator_is_tested() -> None:
-    assert {fault.partition("=")[0] for fault in EXPECTED} == {fault.name for fault in TABLE}
+@both
+def test_every_fault_of_the_simulator_is_tested(dialect: str) -> None:
+    tested = {fault.partition("=")[0] for fault in EXPECTED[dialect]}
+    assert tested == {fault.name for fault in TABLE if dialect in fault.dialects} - UDP_ONLY
 
 
-@pytest.mark.parametrize("fault", EXPECTED)
-def test_fault_is_reported_as_it_should_be(simulate: Start, fault: str) -> None:
-    simulator = simulate(fault)
+@pytest.mark.parametrize(
+    ("dialect", "fault"),
+    [pytest.param(dialect, fault, id=f"{dialect}-{fault}") for dialect in EXPECTED for fault in EXPECTED[dialect]],
+)
+def test_fault_is_reported_as_it_should_be(simulate: Start, dialect: str, fault: str) -> None:
+    simulator = simulate(fault, options=OPTIONS[dialect])
     started = time.monotonic()
     result = simulator.check("-v", "--timeout", f"{TIMEOUT:g}", "--notify-timeout", "1")
     elapsed = time.monotonic() - started
-    _compare(fault.replace("=", "-"), result.stdout)
-    assert result.code == EXPECTED[fault]
+    _compare(FOLDERS[dialect] / f"{fault.replace('=', '-')}.txt", result.stdout)
+    assert result.code == EXPECTED[dialect][fault]
     assert result.stderr == ""
     assert elapsed < TIMEOUT + 1
     without_log, _, _ = result.stdout.partition("'Register' activity started.")
@@ -104,9 +171,10 @@ def test_fault_is_reported_as_it_should_be(simulate: Start, fault: str) -> None:
     assert len(result.first_line.partition(" | ")[0]) < MAX_FIRST_LINE
 
 
-def test_a_healthy_pool_is_ok(simulate: Start) -> None:
-    result = simulate().check("-v", "-w", "5", "-c", "10")
-    _compare("healthy", result.stdout)
+@both
+def test_a_healthy_pool_is_ok(simulate: Start, dialect: str) -> None:
+    result = simulate(options=OPTIONS[dialect]).check("-v", "-w", "5", "-c", "10")
+    _compare(FOLDERS[dialect] / "healthy.txt", result.stdout)
     assert (result.code, result.stderr) == (OK, "")
 
 
@@ -115,15 +183,15 @@ def test_a_domain_that_demands_a_mic_is_content_with_ntlm_mic(simulate: Start) -
     assert result.code == OK, result.stdout
 
 
-def _compare(name: str, output: str) -> None:
-    path = GOLDEN / f"{name}.txt"
+def _compare(path: Path, output: str) -> None:
     text = normalised(output)
     if os.environ.get("UPDATE_GOLDEN"):
         path.write_text(text, encoding="utf-8")
     assert text == path.read_text(encoding="utf-8")
 
 
-def test_no_golden_file_is_left_over() -> None:
-    names: List[str] = [*(fault.replace("=", "-") for fault in EXPECTED), "healthy"]
-    known: Tuple[str, ...] = tuple(sorted(f"{name}.txt" for name in names))
-    assert tuple(sorted(path.name for path in GOLDEN.glob("*.txt"))) == known
+@both
+def test_no_golden_file_is_left_over(dialect: str) -> None:
+    names = [*(fault.replace("=", "-") for fault in EXPECTED[dialect]), "healthy"]
+    known = sorted(f"{name}.txt" for name in names)
+    assert sorted(path.name for path in FOLDERS[dialect].glob("*.txt")) == known

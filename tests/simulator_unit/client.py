@@ -52,8 +52,8 @@ class Silence(AssertionError):
 class SocketWire:
     """A connection; `context` makes it TLS."""
 
-    def __init__(self, port: int, context: Optional[ssl.SSLContext] = None) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=DEADLINE)
+    def __init__(self, port: int, context: Optional[ssl.SSLContext] = None, host: str = "127.0.0.1") -> None:
+        self.socket = socket.create_connection((host, port), timeout=DEADLINE)
         if context is not None:
             self.socket = context.wrap_socket(self.socket, server_hostname=POOL)
         self.deadline = DEADLINE
@@ -81,7 +81,7 @@ class SocketWire:
 
 
 class Stage:
-    """A front end without sockets, whose clock the test moves."""
+    """A pool without sockets, whose clock the test moves."""
 
     def __init__(self, *faults: str, passwords: Optional[Dict[str, str]] = None) -> None:
         self.now = START
@@ -97,13 +97,14 @@ class Stage:
             )
             for address, password in self.passwords.items()
         ]
-        self.front_end = FrontEnd(users, Faults(faults), random.Random(1), self.now)
+        self.faults = Faults(faults)
+        self.front_end = FrontEnd(users, self.faults, random.Random(1), self.now)
         self.pool = self.front_end.pool
         self.wires: Dict[Link, StageWire] = {}
 
-    def client(self, address: str, **options: object) -> Client:
-        """A client on a connection of its own."""
-        wire = StageWire(self, f"4A{len(self.wires):04X}")
+    def client(self, address: str, at: str = "127.0.0.1", **options: object) -> Client:
+        """A client on a connection of its own, `at` one of the front ends."""
+        wire = StageWire(self, f"4A{len(self.wires):04X}", at)
         self.wires[wire.link] = wire
         return Client(wire, address, self.passwords.get(address, "no-password"), **options)  # type: ignore[arg-type]
 
@@ -118,9 +119,9 @@ class Stage:
 
 
 class StageWire:
-    def __init__(self, stage: Stage, cid: str) -> None:
+    def __init__(self, stage: Stage, cid: str, at: str) -> None:
         self._stage = stage
-        self.link = Link(cid, "127.0.0.1", 50000, "tls", "127.0.0.1", 5061)
+        self.link = Link(cid, "127.0.0.1", 50000, "tls", at, 5061, front_end=at, faults=stage.faults.at(at))
         self.ready: Deque[Message] = deque()
 
     def send(self, message: Message) -> None:

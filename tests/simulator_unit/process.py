@@ -71,6 +71,10 @@ class Simulator:
         return int(self.ready["tcp"])
 
     @property
+    def udp(self) -> int:
+        return int(self.ready["udp"])
+
+    @property
     def context(self) -> ssl.SSLContext:
         """What a client needs to trust the simulator."""
         return ssl.create_default_context(cafile=self.ready["ca_file"])
@@ -105,8 +109,8 @@ class Simulator:
                 return census
             assert time.monotonic() < end, census
 
-    def client(self, address: str, **options: Any) -> Client:
+    def client(self, address: str, at: str = "127.0.0.1", **options: Any) -> Client:
         """A client on a connection of its own, over TLS where the simulator offers it."""
-        wire = SocketWire(self.tls, self.context) if "tls" in self.ready else SocketWire(self.tcp)
+        wire = SocketWire(self.tls, self.context, at) if "tls" in self.ready else SocketWire(self.tcp, host=at)
         self.clients.append(wire)
         return Client(wire, address, PASSWORDS[address], **options)

@@ -6,7 +6,7 @@ import pytest
 
 from check_lync_presence.lync.association import AssociationError, challenges
 from check_lync_presence.lync.ntlm import NtlmError
-from check_lync_presence.simulator.faults import ROLES, TABLE, FaultError, Faults, listing
+from check_lync_presence.simulator.faults import DIALECTS, ROLES, TABLE, FaultError, Faults, listing
 from check_lync_presence.sip.message import Request
 
 from .client import ANN, BEN, Client, Silence, Stage, no_note, note, state
@@ -52,15 +52,30 @@ def test_every_fault_is_listed_with_what_the_check_should_say() -> None:
 @pytest.mark.parametrize("fault", TABLE, ids=lambda fault: fault.name)
 def test_every_value_of_a_fault_can_be_asked_for(fault: object) -> None:
     assert isinstance(fault, type(TABLE[0]))
-    for value in ("2.5",) if fault.seconds else fault.values:
-        assert Faults([f"{fault.name}={value}"]).value(fault.name) == value
-    if not fault.seconds:
-        assert Faults([fault.name]).value(fault.name) == (fault.values[0] if fault.values else "")
+    for dialect in DIALECTS:
+        if dialect not in fault.dialects:
+            with pytest.raises(FaultError, match=f"does not exist in the {dialect} dialect"):
+                Faults([fault.usage.partition("[")[0]], dialect)
+            continue
+        for value in ("2.5",) if fault.seconds else [item for item in fault.values if fault.takes(item, dialect)]:
+            assert Faults([f"{fault.name}={value}"], dialect).value(fault.name) == value
+        if not fault.seconds:
+            assert Faults([fault.name], dialect).value(fault.name) == (fault.values[0] if fault.values else "")
 
 
 @pytest.mark.parametrize(
     "text",
-    ["earthquake", "cut=lunch", "notification-late", "notification-late=soon", "clock-skew=nan", "no-ntlm=1", ""],
+    [
+        "earthquake",
+        "cut=lunch",
+        "notification-late",
+        "notification-late=soon",
+        "clock-skew=nan",
+        "no-ntlm=1",
+        "",
+        "cut=publish@",
+        "fresh-account@127.0.0.2",
+    ],
 )
 def test_what_is_no_fault_is_refused(text: str) -> None:
     with pytest.raises(FaultError):
@@ -70,6 +85,21 @@ def test_what_is_no_fault_is_refused(text: str) -> None:
 def test_one_fault_can_be_meant_for_both_roles() -> None:
     faults = Faults(["wrong-password=publisher", "wrong-password=subscriber"])
     assert all(faults.strikes("wrong-password", (role,)) for role in ROLES)
+
+
+def test_a_fault_can_be_limited_to_one_front_end() -> None:
+    faults = Faults(["cut=publish@127.0.0.2", "cut=notify", "clock-skew=5@[::1]", "clock-skew=9"])
+    assert faults.places == {"127.0.0.2", "::1"}
+    assert faults.at("127.0.0.2").has("cut", "publish")
+    assert not faults.at("127.0.0.1").has("cut", "publish")
+    assert faults.at("127.0.0.1").has("cut", "notify")
+    assert (faults.at("::1").seconds("clock-skew"), faults.at("127.0.0.1").seconds("clock-skew")) == (9.0, 9.0)
+
+
+def test_what_strikes_once_strikes_at_one_front_end_only() -> None:
+    faults = Faults(["resign"])
+    assert faults.at("127.0.0.1").once("resign", ANN)
+    assert not faults.at("127.0.0.2").once("resign", ANN)
 
 
 # ---------------------------------------------------------------- the account

@@ -20,11 +20,14 @@ HEADERS = [
     ("Content-Type", "text/plain"),
 ]
 ANSWER = Response(200, "OK", HEADERS, b"a body\r\n\r\nof two paragraphs")
-LINK = Link("4A2400", "127.0.0.1", 50000, "tls", "127.0.0.1", 5061)
+
+
+def link(*faults: str) -> Link:
+    return Link("4A2400", "127.0.0.1", 50000, "tls", "127.0.0.1", 5061, faults=Faults(faults))
 
 
 def emission(fault: str, activity: str = "publish") -> Emission:
-    return emit(Outgoing(LINK, ANSWER, None, activity), Faults([fault] if fault else []))
+    return emit(Outgoing(link(*filter(None, [fault])), ANSWER, None, activity))
 
 
 @pytest.mark.parametrize(
@@ -78,7 +81,7 @@ def test_nonsense_and_giants_are_not_messages(fault: str) -> None:
 
 def test_a_head_without_end_is_no_message() -> None:
     request = Request("BENOTIFY", "sip:ben@contoso.example", [*HEADERS[:4], ("CSeq", "2 BENOTIFY")])
-    endless = emit(Outgoing(LINK, request, None, "notify"), Faults(["oversized-message=notify"]))
+    endless = emit(Outgoing(link("oversized-message=notify"), request, None, "notify"))
     with pytest.raises(ParseError, match="head"):
         list(StreamFramer().feed(endless.pieces[0]))
 

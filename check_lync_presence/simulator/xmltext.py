@@ -1,0 +1,40 @@
+"""XML as text: elements of a client's document inside a document of ours, and the document that no reader survives.
+
+Must not know what a document means.
+"""
+
+from __future__ import annotations
+
+from ..markup import DocumentError, Element, escape, quoteattr
+
+XML = "http://www.w3.org/XML/1998/namespace"
+XSI = "http://www.w3.org/2001/XMLSchema-instance"
+MAX_DEPTH = 20  # of elements in a publication
+
+
+def text_of(element: Element, inherited: str = "", depth: int = 0) -> str:
+    """The element as XML text that stands on its own, name spaces declared where they change."""
+    if depth > MAX_DEPTH:
+        raise DocumentError("elements too deep in each other")
+    space, _, name = str(element.tag).rpartition("}")
+    space = space[1:]
+    head = f"<{name} xmlns={quoteattr(space)}" if space != inherited else f"<{name}"
+    for number, (key, value) in enumerate(element.items()):
+        attribute_space, _, attribute_name = key.rpartition("}")
+        if attribute_space[1:] == XML:
+            head += f" xml:{attribute_name}={quoteattr(value)}"
+        elif attribute_space:
+            prefix = "xsi" if attribute_space[1:] == XSI else f"a{number}"
+            head += f" xmlns:{prefix}={quoteattr(attribute_space[1:])} {prefix}:{attribute_name}={quoteattr(value)}"
+        else:
+            head += f" {attribute_name}={quoteattr(value)}"
+    inner = escape(element.text or "")
+    for item in element:
+        inner += text_of(item, space, depth + 1) + escape(item.tail or "")
+    return f"{head}>{inner}</{name}>" if inner else f"{head}/>"
+
+
+def bomb(root: str) -> bytes:
+    """A document <`root`> of a few hundred octets that becomes ten gigabytes where entities are expanded."""
+    entities = "".join(f'<!ENTITY e{level} "{f"&e{level - 1};" * 10}">' for level in range(1, 10))
+    return f'<?xml version="1.0"?><!DOCTYPE {root} [<!ENTITY e0 "0123456789">{entities}]><{root}>&e9;</{root}>'.encode()
