@@ -34,7 +34,7 @@ def attempt(settings: Settings, context: Optional[ssl.SSLContext], world: World,
         if not _may_try_again(refusal, account, settings, world, deadline):
             held_back.append(_held_back(refusal, account))
     if held_back:
-        return Outcome(settings.target, tuple(held_back), (), None, None, None)
+        return Outcome(settings.target, tuple(held_back), (), None, None, None, dialect=settings.spoken)
 
     # What the directory took is gone; the whole has one time limit.
     outcome = presence_round_trip(settings._replace(timeout=deadline.remaining) if asked else settings, context, world)

@@ -29,12 +29,17 @@ async def round_trips(run: Run, located: Located) -> Outcome:
         untried = len(stations) - len(outcomes)
         remark = f"The other {untried} front ends were not tried, so as not to lock an account out."
         return refused._replace(server="", remarks=(*refused.remarks, *([remark] if untried else [])))
-    paths = [path for outcome in outcomes for path in outcome.paths.values()]
-    failures = [failure for outcome in outcomes for failure in outcome.failures]
+    failures = [failure._replace(server=outcome.server) for outcome in outcomes for failure in outcome.failures]
+    failures += [
+        path.failure._replace(server=outcome.server)
+        for outcome in outcomes
+        for path in outcome.paths.values()
+        if path.failure is not None
+    ]
     remarks = [remark for outcome in outcomes for remark in outcome.remarks]
     return Outcome(
         target=run.settings.target,
-        failures=(*failures, *(path.failure for path in paths if path.failure is not None)),
+        failures=tuple(failures),
         activities=tuple(activity for outcome in outcomes for activity in outcome.activities),
         latency=max((item.latency for item in outcomes if item.latency is not None), default=None),
         notified_after=None,
@@ -43,6 +48,7 @@ async def round_trips(run: Run, located: Located) -> Outcome:
         ),
         remarks=tuple(dict.fromkeys(remarks)),
         messages=tuple(sorted(run.messages or ())),
+        dialect=outcomes[0].dialect,
         front_ends=tuple(outcomes),
     )
 

@@ -76,7 +76,10 @@ class PresenceError(Exception):
 
 
 class Failure(NamedTuple):
-    """A PresenceError with the activity it ended and the user it happened to (``""``: to none in particular)."""
+    """A PresenceError with the activity it ended and the user it happened to (``""``: to none in particular).
+
+    `server` is the one that it happened at, where several were tried.
+    """
 
     activity: str
     user: str
@@ -87,6 +90,7 @@ class Failure(NamedTuple):
     detail: str
     retry_after: str
     seen: Optional[Seen] = None
+    server: str = ""
 
 
 class Activity(NamedTuple):
@@ -138,7 +142,8 @@ class Outcome(NamedTuple):
     """What a run came to. Without failures it is a success and `latency` and `notified_after` are set.
 
     Times in seconds: `latency` from the first connection to the notification, `notified_after` from the sending of the
-    publication. `certificate_expires` is a Unix time. `remarks` are sentences that concern any verdict.
+    publication. `certificate_expires` is a Unix time. `remarks` are sentences that concern any verdict. `dialect` is
+    what the server turned out to speak, ``"lync"`` or ``"simple"``; what was asked for where the run ended before that.
 
     Where all front ends of a pool were tried, `front_ends` has an Outcome for each, whose `server` is its address and
     whose `paths` lead to the servers they are named by; the whole has their failures and activities, and the longest
@@ -153,6 +158,7 @@ class Outcome(NamedTuple):
     certificate_expires: Optional[float]
     remarks: Tuple[str, ...] = ()
     messages: Tuple[WireMessage, ...] = ()
+    dialect: str = "lync"
     server: str = ""
     paths: Mapping[str, Path] = MappingProxyType({})
     front_ends: Tuple[Outcome, ...] = ()

@@ -139,19 +139,20 @@ class _Presence(nagiosplugin.Resource):
 
     def _stopped(self, seconds: float) -> Outcome:
         """What a run came to that was ended from outside after so many seconds."""
+        target = self.settings.target
         under_way = [item for item in self._activities if item.ended is None]
         over = [item for item in self._activities if item.ended is not None]
         told = [item for item in over if item.name == NOTIFY and not item.error]
         if told and all(item.name == UNREGISTER for item in under_way) and not self.settings.all_front_ends:
             latency = max(item.ended or 0.0 for item in told) - min(item.started for item in over)
             remark = ("The log-off was cut short (SIGTERM).",)
-            return Outcome(self.settings.target, (), tuple(over), latency, None, None, remark)
+            return Outcome(target, (), tuple(over), latency, None, None, remark)
         # Times of activities count from the start of the round trip, which is that of the run but for the directory.
         failures = [
             _stop_in(item.name, item.user, f"Not over after {seconds - item.started:.1f} s, then SIGTERM.")
             for item in under_way
         ] or [_stop_in(REGISTER, "", f"Not begun after {seconds:.1f} s, then SIGTERM.")]
-        return Outcome(self.settings.target, tuple(failures), tuple(over), None, None, None)
+        return Outcome(target, tuple(failures), tuple(over), None, None, None, dialect=self.settings.spoken)
 
     def _explain(self, outcome: Outcome, deadline: Deadline) -> None:
         from .diagnosis import diagnose

@@ -125,7 +125,8 @@ async def _run(run: Run) -> Outcome:
         if settings.subscriber_target is not None:
             elsewhere = await locate(settings, settings.subscriber_target, settings.subscriber_connect, run.pick, work)
     except PresenceError as error:
-        return Outcome(settings.target, (_failure(REGISTER, "", error),), (), None, None, None)
+        failure = _failure(REGISTER, "", error)
+        return Outcome(settings.target, (failure,), (), None, None, None, dialect=settings.spoken)
     if settings.all_front_ends:
         from .front_ends import round_trips
 
@@ -167,6 +168,7 @@ class RoundTrip:
         self._latency: Optional[float] = None
         self._notified_after: Optional[float] = None
         self._expires: Optional[float] = None
+        self._dialect = settings.spoken
         self.signed_in = Gate()
         self.over = Gate()
 
@@ -215,6 +217,7 @@ class RoundTrip:
             certificate_expires=self._expires,
             remarks=tuple(dict.fromkeys(remarks)),
             messages=tuple(sorted(self._run.messages or ())),
+            dialect=self._dialect,
         )
 
     async def reaches(self, other: RoundTrip) -> Path:
@@ -320,6 +323,7 @@ class RoundTrip:
         if protocol == "simple":
             from .simple.endpoint import SimpleEndpoint
 
+            self._dialect = "simple"
             return SimpleEndpoint(agent, account, settings.user_agent)
         ntlm = NtlmOptions(settings.ntlm_mic, world.hostname, world.now)
         return LyncEndpoint(agent, account, world.token(12), settings.user_agent, ntlm)

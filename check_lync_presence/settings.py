@@ -121,6 +121,11 @@ class Settings(NamedTuple):
     subscriber_connect: Optional[Tuple[str, int]] = None
 
     @property
+    def spoken(self) -> str:
+        """The dialect as far as it is known before a server has answered: ``"lync"`` or ``"simple"``."""
+        return "simple" if self.protocol == "simple" else "lync"
+
+    @property
     def secrets(self) -> Tuple[str, ...]:
         """What must not appear in any output."""
         known = [self.publisher.password, self.subscriber.password]

@@ -1,6 +1,6 @@
 """From a Failure to what a person reads: Error and Diagnosis as the cmdlet has them, and advice.
 
-Owns the sentences of advice. Must not know how they are printed, nor SIP beyond status codes.
+Owns the sentences of advice, general ones and those for Lync. Must not know how they are printed, nor SIP beyond status codes.
 """
 
 from __future__ import annotations
@@ -8,9 +8,12 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Dict, List, Mapping
 
-from ..outcome import SUBSCRIBE, Cause, Diagnosis, Failure, Outcome, Seen
+from ..outcome import NOTIFY, SUBSCRIBE, Cause, Diagnosis, Failure, Outcome, Seen
 from ..settings import Account, Settings
-from . import ms_diagnostics
+from ..simple.identity import digest_user
+from . import ms_diagnostics, simple
+
+MAX_NAMED = 3  # front ends in a sentence; the lines above it name all
 
 
 def diagnose(outcome: Outcome, settings: Settings, said: Mapping[Account, str] = MappingProxyType({})) -> Diagnosis:
@@ -29,48 +32,74 @@ def diagnose(outcome: Outcome, settings: Settings, said: Mapping[Account, str] =
     for failure in outcome.failures:
         if subject(failure, settings) in said and failure.cause is not Cause.HELD_BACK:
             continue
-        by_template.setdefault(_template(failure), []).append(failure)
-    advice = [_advice(template, failures, settings) for template, failures in by_template.items()]
+        by_template.setdefault(_template(failure, outcome.dialect), []).append(failure)
+    advice = [_advice(template, failures, settings, outcome.dialect) for template, failures in by_template.items()]
     return Diagnosis(first.text, str(found) if found is not None else "", (*dict.fromkeys(known), *advice))
 
 
-def _advice(template: str, failures: List[Failure], settings: Settings) -> str:
+def _advice(template: str, failures: List[Failure], settings: Settings, dialect: str) -> str:
     accounts = list(dict.fromkeys(subject(failure, settings) for failure in failures))
-    if template == _CAUSES[Cause.REFUSED_CREDENTIALS] and len(accounts) > 1:
-        template = _BOTH_REFUSED
+    if failures[0].cause is Cause.REFUSED_CREDENTIALS and len(accounts) > 1:
+        template = simple.BOTH_REFUSED if dialect == "simple" else _BOTH_REFUSED
     names = {
         "user": " and ".join(account.uri for account in accounts),
-        "logon": " and ".join(account.user for account in accounts),
-        "pool": settings.target,
+        "logon": " and ".join(digest_user(account) if dialect == "simple" else account.user for account in accounts),
+        "pool": _where(failures) or settings.target,
         "port": settings.connect[1] if settings.connect else settings.port,
+        "transport": "UDP" if settings.transport == "udp" else "TCP",
         "detail": failures[0].detail or "What answers there",
         "files": _files(failures),
     }
     return template.format_map(names)
 
 
+def _where(failures: List[Failure]) -> str:
+    """The front ends that these failures happened at, where not all were tried as one."""
+    servers = list(dict.fromkeys(failure.server for failure in failures if failure.server))
+    return ", ".join(servers[:MAX_NAMED]) + (f" and {len(servers) - MAX_NAMED} more" if servers[MAX_NAMED:] else "")
+
+
 def subject(failure: Failure, settings: Settings) -> Account:
     """Whom a failure is about: whoever is not found when the subscriber asks for the publisher is the publisher."""
-    if failure.user == settings.subscriber.uri and not (failure.activity == SUBSCRIBE and failure.status == 404):
+    of_the_other = failure.activity in (SUBSCRIBE, NOTIFY) and failure.status == 404
+    if failure.user == settings.subscriber.uri and not of_the_other:
         return settings.subscriber
     return settings.publisher
 
 
-def _template(failure: Failure) -> str:
+def _template(failure: Failure, dialect: str) -> str:
+    advice = _of_simple(failure) if dialect == "simple" else ""
+    advice = advice or _of_lync(failure)
+    if failure.cause is Cause.NO_NOTIFICATION:
+        who = "server" if dialect == "simple" else "pool"
+        instead = ", but {detail}" if failure.detail else ""
+        return f"The {who} took the publication and did not pass it on{instead}. {advice}"
+    return advice
+
+
+def _of_simple(failure: Failure) -> str:
+    """What stands in the table for SIMPLE, the most particular first; ``""``: nothing, a general sentence will do."""
+    for known in (failure.seen, failure.detail, failure.status):
+        if known is not None and (failure.cause, known) in simple.ADVICE:
+            return simple.ADVICE[failure.cause, known] + _wish(failure)
+    if failure.cause not in simple.ADVICE or (failure.cause is Cause.TLS and failure.detail in _TLS):
+        return ""
+    return simple.ADVICE[failure.cause] + _wish(failure)
+
+
+def _of_lync(failure: Failure) -> str:
     if failure.cause is Cause.TLS:
         return _TLS.get(failure.detail) or _TLS_OTHER
     if failure.cause is Cause.NO_SCHEME and failure.detail in _SCHEMES:
         return _SCHEMES[failure.detail]
     if failure.cause is Cause.NO_NOTIFICATION:
-        instead = ", but {detail}" if failure.detail else ""
-        return f"The pool took the publication and did not pass it on{instead}. {_SEEN[failure.seen]}"
+        return _SEEN[failure.seen]
     if failure.cause in (Cause.STATUS, Cause.DEREGISTERED):
         for diagnostic in filter(None, map(ms_diagnostics.parse, failure.diagnostics)):
             if diagnostic.code in ms_diagnostics.ADVICE:
                 return ms_diagnostics.ADVICE[diagnostic.code]
     if failure.cause is Cause.STATUS:
-        advice = _STATUS.get(failure.status or 0) or _STATUS_OTHER
-        return f"{advice} The server asks to be left alone for {_seconds(failure)} s." if _seconds(failure) else advice
+        return (_STATUS.get(failure.status or 0) or _STATUS_OTHER) + _wish(failure)
     return _CAUSES[failure.cause]
 
 
@@ -80,9 +109,11 @@ def _files(failures: List[Failure]) -> str:
     return " and ".join((first, *(other.rpartition("/")[2] for other in others)))
 
 
-def _seconds(failure: Failure) -> str:
+def _wish(failure: Failure) -> str:
     digits = failure.retry_after.partition(";")[0].partition("(")[0].strip()
-    return digits if digits.isascii() and digits.isdigit() and len(digits) < 8 else ""
+    if failure.cause is not Cause.STATUS or not (digits.isascii() and digits.isdigit() and len(digits) < 8):
+        return ""
+    return f" The server asks to be left alone for {digits} s."
 
 
 _CAUSES = {

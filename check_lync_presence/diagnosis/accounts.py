@@ -77,6 +77,10 @@ def investigate(outcome: Outcome, settings: Settings, now: float, deadline: Dead
             doubtful.setdefault(subject(failure, settings), failure)
     if not doubtful:
         return Investigation({}, False, "")
+    if outcome.dialect == "simple":
+        # The directory would find nobody enabled for Lync, and prove by that what is not so.
+        own = "Active Directory was not asked: a SIMPLE server has accounts of its own."
+        return Investigation({}, False, own if settings.directory is not None else "")
     if settings.directory is None:
         if all(failure.cause is Cause.HELD_BACK for failure in doubtful.values()):
             return Investigation({}, False, "")

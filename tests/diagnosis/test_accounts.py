@@ -49,8 +49,8 @@ def report(finding: Finding, detail: str = "somewhere", name: str = "") -> Repor
     return Report(finding, detail, DC, None, name)
 
 
-def looked_into(*failures: Failure, told: Settings = WITH_DIRECTORY) -> Investigation:
-    return investigate(failed(*failures), told, NOW, soon())
+def looked_into(*failures: Failure, told: Settings = WITH_DIRECTORY, dialect: str = "lync") -> Investigation:
+    return investigate(failed(*failures, dialect=dialect), told, NOW, soon())
 
 
 def refused(account: Account) -> Failure:
@@ -118,6 +118,15 @@ def test_without_a_directory_it_is_said_that_nobody_was_asked() -> None:
 
 def test_without_a_directory_nobody_is_missed_when_nothing_was_tried() -> None:
     assert looked_into(failure(Cause.HELD_BACK, user=ANN.uri), told=settings()).remark == ""
+
+
+@pytest.mark.parametrize("found", [refused(ANN), answered(403, REGISTER, ANN), answered(404, SUBSCRIBE, BEN)])
+def test_the_accounts_of_a_simple_server_are_not_looked_for_in_active_directory(asked: Asked, found: Failure) -> None:
+    asked.answers[ANN.uri] = report(Finding.ABSENT)
+    remark = "Active Directory was not asked: a SIMPLE server has accounts of its own."
+    assert looked_into(found, dialect="simple") == Investigation({}, False, remark)
+    assert looked_into(found, dialect="simple", told=settings()) == Investigation({}, False, "")
+    assert asked.questions == []
 
 
 # ------------------------------------------------------------- what it comes to
