@@ -6,13 +6,16 @@ not know what is said to a server.
 
 from __future__ import annotations
 
-from typing import Callable, List, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, List, NamedTuple, Optional, Tuple, Union
 
 from .net.deadline import Deadline
 from .net.resolve import Address, ResolveError, resolve
 from .net.tasks import together
 from .outcome import Cause, PresenceError
 from .settings import Settings
+
+if TYPE_CHECKING:
+    from .net.discover import Service
 
 Pick = Callable[[int], int]  # a random number from 0 on, less than the argument
 
@@ -51,14 +54,22 @@ async def locate(
 
 
 async def _discovered(settings: Settings, target: str, pick: Pick, deadline: Deadline) -> Located:
-    from .net.discover import discover
+    from .net.discover import PATIENCE, discover
 
     discovery = await discover(settings.publisher.domain, target, settings.transport, pick, deadline)
+    # Shortened by the first server that has an address: one whose name nobody answers for leaves time for it.
     limit = deadline.within(LOOK_UP_LIMIT)
-    answers = await together(
-        *(resolve(service.host, service.port, settings.family, limit) for service in discovery.services),
-        grace=limit.limit,
-    )
+    patience = min(PATIENCE, deadline.remaining / 2)
+
+    async def addresses(service: Service) -> Union[Tuple[Address, ...], ResolveError]:
+        try:
+            found = await resolve(service.host, service.port, settings.family, limit)
+        except ResolveError as error:
+            return error  # raised, it would cancel the others
+        limit.shorten(patience)
+        return found
+
+    answers = await together(*(addresses(service) for service in discovery.services), grace=limit.limit)
     servers: List[Server] = []
     remarks = list(discovery.remarks)
     failed: Optional[ResolveError] = None

@@ -57,6 +57,7 @@ class Endpoint(Protocol):
     agent: UserAgent
     remarks: List[str]
     unread: int
+    unreadable: str
     subscribes_to_itself: bool
 
     @property
@@ -287,7 +288,7 @@ class RoundTrip:
             except PresenceError as error:
                 if left == 1 or not (error.cause in _ELSEWHERE or error.status == 503):
                     raise
-                self._remarks[f"{server.name} was passed over: {error}"] = None
+                self._remarks[f"{server.name} was passed over: {str(error).rstrip('.')}."] = None
                 refusing = self._endpoints.pop(account, None)
                 if refusing is not None:
                     refusing.agent.close()
@@ -374,7 +375,9 @@ class RoundTrip:
             # The cmdlet's own words.
             text = f"Presence notification is not received within {limit.span} secs."
             detail = []
-            if endpoint.unread:
+            if endpoint.unreadable:
+                detail.append(f"a notification could not be read ({endpoint.unreadable})")
+            elif endpoint.unread:
                 detail.append(f"{endpoint.unread} other notification(s) arrived")
             if endpoint.discarded:
                 detail.append(f"{endpoint.discarded} unsigned message(s) were discarded")

@@ -519,7 +519,7 @@ def test_the_next_server_is_taken_where_one_is_busy(monkeypatch: pytest.MonkeyPa
         places(monkeypatch, busy.server, pool.server)
         outcome = discovered(pool.server)
         assert outcome.success
-        assert "sip1.contoso.example was passed over: 503, Service Unavailable" in outcome.remarks
+        assert "sip1.contoso.example was passed over: 503, Service Unavailable." in outcome.remarks
 
 
 def test_when_no_server_takes_us_the_last_one_is_the_fault(monkeypatch: pytest.MonkeyPatch) -> None:

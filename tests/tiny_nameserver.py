@@ -9,6 +9,7 @@ import contextlib
 import socket
 import struct
 import threading
+from functools import partial
 from typing import Callable, Dict, List, Mapping, Tuple
 
 import dns.flags
@@ -28,7 +29,7 @@ def records(kind: str, *data: str) -> Script:
     """The records that were asked for, when they were of this kind; what is too long for UDP is truncated."""
 
     def script(question: dns.message.Message, transport: str) -> List[bytes]:
-        answer = dns.message.make_response(question)
+        answer = dns.message.make_response(question, recursion_available=True)
         (asked,) = question.question
         if asked.rdtype == dns.rdatatype.from_text(kind):
             answer.answer.append(dns.rrset.from_text(asked.name, 60, "IN", kind, *data))
@@ -42,7 +43,7 @@ def aliases(*chain: str) -> Script:
     """CNAMEs, each to the next; nothing of what was asked for."""
 
     def script(question: dns.message.Message, transport: str) -> List[bytes]:
-        answer = dns.message.make_response(question)
+        answer = dns.message.make_response(question, recursion_available=True)
         for name, other in zip(chain, chain[1:]):
             answer.answer.append(dns.rrset.from_text(f"{name}.", 60, "IN", "CNAME", f"{other}."))
         return [answer.to_wire()]
@@ -54,7 +55,7 @@ def code(text: str) -> Script:
     """Nothing but a response code."""
 
     def script(question: dns.message.Message, transport: str) -> List[bytes]:
-        answer = dns.message.make_response(question)
+        answer = dns.message.make_response(question, recursion_available=True)
         answer.set_rcode(dns.rcode.from_text(text))
         return [answer.to_wire()]
 
@@ -63,7 +64,7 @@ def code(text: str) -> Script:
 
 def truncated(question: dns.message.Message, transport: str) -> List[bytes]:
     """An answer that says of itself that it was cut short."""
-    answer = dns.message.make_response(question)
+    answer = dns.message.make_response(question, recursion_available=True)
     answer.flags |= dns.flags.TC
     return [answer.to_wire()]
 
@@ -103,6 +104,7 @@ class NameServer:
         self.asked: List[Tuple[str, str, str]] = []
         self._complaints: List[BaseException] = []
         self._connections: List[socket.socket] = []
+        self._talks: List[threading.Thread] = []
         self._over = False
         while True:
             self._datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -135,6 +137,11 @@ class NameServer:
             socket.create_connection(self.address, GUARD).close()
         for thread in self._threads:
             thread.join(GUARD)
+        for connection in self._connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        for thread in self._talks:
+            thread.join(GUARD)
         for sock in (self._datagrams, self._listener, *self._connections):
             sock.close()
         if self._complaints:
@@ -160,12 +167,19 @@ class NameServer:
             if self._over:
                 connection.close()
                 return
-            # Closed at the end only: a name server that keeps silent does not hang up either.
             self._connections.append(connection)
-            connection.settimeout(GUARD)
-            with contextlib.suppress(ConnectionError), connection.makefile("rwb") as stream:
-                (length,) = struct.unpack("!H", stream.read(2))
-                for octets in self._answer(stream.read(length), "tcp"):
+            thread = threading.Thread(target=self._run, args=(partial(self._serve, connection),))
+            self._talks.append(thread)
+            thread.start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        connection.settimeout(GUARD)
+        with contextlib.suppress(ConnectionError), connection.makefile("rwb", 0) as stream:
+            while True:
+                head = stream.read(2)
+                if not head:
+                    return
+                for octets in self._answer(stream.read(*struct.unpack("!H", head)), "tcp"):
                     stream.write(struct.pack("!H", len(octets)) + octets)
 
     def _answer(self, data: bytes, transport: str) -> List[bytes]:

@@ -41,7 +41,10 @@ def _advice(template: str, failures: List[Failure], settings: Settings, dialect:
     accounts = list(dict.fromkeys(subject(failure, settings) for failure in failures))
     if failures[0].cause is Cause.REFUSED_CREDENTIALS and len(accounts) > 1:
         template = simple.BOTH_REFUSED if dialect == "simple" else _BOTH_REFUSED
+    if failures[0].cause is Cause.RESOLVE and settings.discover:
+        template = _NOT_DISCOVERED
     names = {
+        "domain": settings.publisher.domain,
         "user": " and ".join(account.uri for account in accounts),
         "logon": " and ".join(digest_user(account) if dialect == "simple" else account.user for account in accounts),
         "pool": _where(failures) or settings.target,
@@ -156,6 +159,9 @@ _SCHEMES = {
     "Digest": "The server asks for Digest: it is not a Lync or Skype for Business front end.",
     "challenge": "Check the NTLM policies of {pool} (Network security: minimum session security for NTLM SSP based servers).",
 }
+_NOT_DISCOVERED = (
+    "Check the SRV records of {domain} and the name servers of this host, or leave out --discover and name the server."
+)
 _BOTH_REFUSED = (
     "The pool refuses both {logon}: that is seldom two wrong passwords. Check the clocks, the NTLM policies of the domain "
     "(one that insists on a MIC needs --ntlm-mic), then the accounts; further attempts may lock them out."

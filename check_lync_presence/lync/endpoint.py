@@ -53,6 +53,7 @@ class LyncEndpoint:
         self.remarks: List[str] = []
         self.registration: Optional[Registration] = None
         self.unread = 0
+        self.unreadable = ""
         self._epid = epid
         self._user_agent = user_agent
         self._ntlm = ntlm
@@ -389,7 +390,8 @@ class LyncEndpoint:
             return []
         try:
             told = categories.parse_notification(message.get("Content-Type") or "", message.body)
-        except DocumentError:
+        except DocumentError as error:
+            self.unreadable = str(error)
             return []
         found = [presence for presence in told.presences if same_address(presence.uri, presentity)]
         return [item for presence in found for item in presence.categories if item.content is not None]

@@ -6,19 +6,22 @@ other user's endpoint.
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, Optional, Tuple
+from typing import Callable, Dict, List, Optional, Set, Tuple
 
 from ..markup import DocumentError
 from ..net.deadline import Deadline
+from ..net.resolve import is_ip_literal
 from ..outcome import Cause, PresenceError, Seen
-from ..refusal import status_error
+from ..refusal import raise_redirect, status_error
 from ..settings import Account
 from ..sip import digest
 from ..sip.dialog import Dialog
 from ..sip.message import CHALLENGE_HEADER, CREDENTIALS_HEADER, Header, Request, Response
 from ..sip.multipart import parse_content_type
+from ..sip.uri import split_list
 from ..useragent import UserAgent
 from . import pidf
+from .identity import digest_user
 
 EXPIRES = 120  # seconds; what a killed run leaves behind ends by itself after that
 MAX_EXPIRES = 86400  # a server that insists on more than a day is not followed
@@ -39,26 +42,33 @@ class SimpleEndpoint:
         self.account = account
         self.remarks: List[str] = []
         self.unread = 0
+        self.unreadable = ""
         self.discarded = 0
         self._user_agent = user_agent
         self.registered = False
         self._register_dialog = self._dialog(account.uri)
         self._subscription: Optional[Dialog] = None
+        self._notes: Set[str] = set()
         self._entity_tag = ""
+        self._seen_as = ""
+        self._service_route: Tuple[str, ...] = ()
         self._challenges: Dict[int, digest.Challenge] = {}
         self._counts: Dict[str, int] = {}
 
     # ------------------------------------------------------------ activities
 
     async def register(self, deadline: Deadline) -> Tuple[str, ...]:
-        """Register; returns what a log should say of it. Raises PresenceError."""
+        """Register; returns what a log should say of it. Raises PresenceError, Redirected."""
         response = await self._patient(
             lambda expires: self._request(
                 "REGISTER", f"sip:{self.account.domain}", self._register_dialog, (("Expires", str(expires)),)
             ),
             deadline,
         )
+        raise_redirect(response)
+        _expect_success(response, "REGISTER")
         self.registered = True
+        self._service_route = tuple(part for value in response.all("Service-Route") for part in split_list(value))
         server = response.get("Server") or "a server that does not name itself"
         return ("Authentication: Digest", f"Registered with {server} at {self.agent.connection.peer}")
 
@@ -78,33 +88,38 @@ class SimpleEndpoint:
             ),
             deadline,
         )
+        _expect_success(response, "SUBSCRIBE")
         dialog.establish(response)
 
     async def publish(self, marker: str, watcher: Account, sent: Callable[[], None], deadline: Deadline) -> None:
-        """Publish a document whose note is `marker`. Raises PresenceError."""
+        """Publish a document whose note is `marker`, in the place of a former one of ours. Raises PresenceError."""
         dialog = self._dialog(self.account.uri)
         body = pidf.document(self.account.uri, marker, f"p{self.agent.token(12)}")
+        former = (("SIP-If-Match", self._entity_tag),) if self._entity_tag else ()
 
         def build(expires: int) -> Request:
             sent()
-            headers = (("Event", "presence"), ("Expires", str(expires)), ("Content-Type", pidf.CONTENT_TYPE))
+            headers = (("Event", "presence"), *former, ("Expires", str(expires)), ("Content-Type", pidf.CONTENT_TYPE))
             return self._request("PUBLISH", self.account.uri, dialog, headers, body)
 
         response = await self._patient(build, deadline)
+        _expect_success(response, "PUBLISH")
         self._entity_tag = response.get("SIP-ETag") or ""
         if not self._entity_tag:
             self.remarks.append("The server gave the publication no entity tag: it ends by itself, not with this run.")
 
     async def notified(self, presentity: str, marker: str, deadline: Deadline) -> None:
-        """Wait until a document of `presentity` shows `marker`. Raises TimeoutError, PresenceError."""
+        """Wait until a document of `presentity` shows `marker`, or has shown it since the subscription.
+
+        Raises TimeoutError, PresenceError.
+        """
         assert self._subscription is not None
-        while True:
+        while marker not in self._notes:
             request = await self.agent.notification(self._subscription, deadline)
-            if self._shows(request, presentity, marker):
-                return
-            self._end_of_subscription(request)
-            if request.body:
-                self.unread += 1
+            self._notes |= self._notes_of(request, presentity)
+            if marker not in self._notes:
+                self._end_of_subscription(request)
+                self.unread += bool(request.body)
 
     async def look(self, presentity: str, marker: str, deadline: Deadline) -> Seen:
         """What a fetch shows of `presentity` (RFC 6665 4.4.3: a subscription of no length). Raises as `notified`."""
@@ -112,10 +127,9 @@ class SimpleEndpoint:
         self.agent.dialogs.append(dialog)
         headers = (("Event", "presence"), ("Accept", pidf.CONTENT_TYPE), ("Expires", "0"))
         response = await self._exchange(lambda: self._request("SUBSCRIBE", presentity, dialog, headers), deadline)
-        if response.status >= 300:
-            raise status_error(response)
+        _expect_success(response, "SUBSCRIBE")
         request = await self.agent.notification(dialog, deadline)
-        if self._shows(request, presentity, marker):
+        if marker in self._notes_of(request, presentity):
             return Seen.PUBLICATION
         return Seen.OTHER if request.body else Seen.NOTHING
 
@@ -127,16 +141,15 @@ class SimpleEndpoint:
             response = await self._exchange(
                 lambda: self._request("PUBLISH", self.account.uri, dialog, headers), deadline
             )
-            if response.status >= 300 and response.status != 412:  # 412: it has ended already
-                raise status_error(response)
+            if response.status != 412:  # it has ended already
+                _expect_success(response, "PUBLISH")
 
     async def unsubscribe(self, deadline: Deadline) -> None:
         """End the subscription to the other user. Raises PresenceError."""
         dialog = self._subscription
         if dialog is not None and dialog.remote_tag:
             headers = (("Event", "presence"), ("Expires", "0"))
-            target = dialog.remote_target or dialog.remote
-            await self._exchange(lambda: self._request("SUBSCRIBE", target, dialog, headers), deadline)
+            await self._exchange(lambda: self._request("SUBSCRIBE", dialog.request_uri, dialog, headers), deadline)
 
     async def unregister(self, deadline: Deadline) -> None:
         """Remove the own contact, and no other. Raises PresenceError."""
@@ -146,8 +159,7 @@ class SimpleEndpoint:
             response = await self._exchange(
                 lambda: self._request("REGISTER", uri, self._register_dialog, headers), deadline
             )
-            if response.status >= 300:
-                raise status_error(response)
+            _expect_success(response, "REGISTER")
 
     # -------------------------------------------------------------- messages
 
@@ -159,13 +171,15 @@ class SimpleEndpoint:
     ) -> Request:
         agent = self.agent
         user = self.account.address.rpartition("@")[0]
-        contact = f"<sip:{user}@{agent.connection.local};transport={agent.transport.lower()}>"
+        contact = f"<sip:{user}@{self._seen_as or agent.connection.local};transport={agent.transport.lower()}>"
+        preloaded = () if method == "REGISTER" or dialog.remote_tag else self._service_route  # RFC 3608 5
         return Request(
             method,
             uri,
             (
                 ("Via", f"{agent.via()};rport"),
                 *dialog.headers(method),
+                *(("Route", route) for route in preloaded),
                 ("Max-Forwards", "70"),  # RFC 3261 8.1.1.6
                 ("User-Agent", self._user_agent),
                 ("Contact", contact),
@@ -181,8 +195,6 @@ class SimpleEndpoint:
             least = response.get("Min-Expires") or ""
             if least.isascii() and least.isdigit() and len(least) < 6 and int(least) <= MAX_EXPIRES:
                 response = await self._exchange(lambda: build(int(least)), deadline)
-        if response.status >= 300:
-            raise status_error(response)
         return response
 
     async def _exchange(self, build: Callable[[], Request], deadline: Deadline) -> Response:
@@ -190,6 +202,7 @@ class SimpleEndpoint:
         answered: List[str] = []
         for _ in range(MAX_ROUNDS + 1):
             response = await self.agent.request(self._signed(build()), deadline)
+            self._learn_address(response)
             if response.status not in (401, 407):
                 return response
             try:
@@ -207,6 +220,15 @@ class SimpleEndpoint:
             raise refusal
         raise PresenceError(Cause.REFUSED_CREDENTIALS, str(refusal), refusal.status, refusal.diagnostics)
 
+    def _learn_address(self, response: Response) -> None:
+        """Behind a NAT the server sees us at another address: that is where it can reach us (RFC 3581 4)."""
+        _, params = parse_content_type(response.get("Via") or "")
+        host, port = params.get("received", ""), params.get("rport", "")
+        if not host or not is_ip_literal(host):
+            host = self.agent.connection.local.host
+        if port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536:
+            self._seen_as = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
     def _signed(self, request: Request) -> Request:
         headers = []
         for status, challenge in self._challenges.items():
@@ -215,7 +237,7 @@ class SimpleEndpoint:
                 challenge,
                 request.method,
                 request.uri,
-                self._digest_user(),
+                digest_user(self.account),
                 self.account.password.reveal(),
                 count,
                 self.agent.token(16),
@@ -223,22 +245,20 @@ class SimpleEndpoint:
             headers.append((CREDENTIALS_HEADER[status], value))
         return request.with_headers(*headers)
 
-    def _digest_user(self) -> str:
-        # Where no logon name was given it is the address, and Digest knows the user by the part before the @.
-        account = self.account
-        return account.address.rpartition("@")[0] if account.user == account.address else account.user
-
     # ---------------------------------------------------------- notification
 
-    def _shows(self, request: Request, presentity: str, marker: str) -> bool:
+    def _notes_of(self, request: Request, presentity: str) -> Set[str]:
         event = (request.get("Event") or "").partition(";")[0].strip().lower()
         kind, _ = parse_content_type(request.get("Content-Type") or "")
-        if event != "presence" or kind != pidf.CONTENT_TYPE:
-            return False
+        if event != "presence" or not request.body:
+            return set()
         try:
-            return pidf.shows(request.body, presentity, marker)
-        except DocumentError:
-            return False
+            if kind != pidf.CONTENT_TYPE:
+                raise DocumentError(f"{kind or 'a body of no type'}, not {pidf.CONTENT_TYPE}")
+            return pidf.notes(request.body, presentity)
+        except DocumentError as error:
+            self.unreadable = str(error)
+            return set()
 
     def _end_of_subscription(self, request: Request) -> None:
         state = (request.get("Subscription-State") or "").lower()
@@ -246,7 +266,17 @@ class SimpleEndpoint:
         if name.strip() == "terminated":
             reason = params.partition("reason=")[2].partition(";")[0].strip() or "no reason given"
             status = _STATUS_OF_END.get(reason, 481)
-            raise PresenceError(Cause.STATUS, f"The server ended the subscription ({reason}).", status, detail=reason)
+            raise PresenceError(Cause.STATUS, f"The subscription was ended ({reason}).", status, detail=reason)
         remark = f"The subscription of {self.account.uri} waits for the publisher's permission (pending)."
         if name.strip() == "pending" and remark not in self.remarks:
             self.remarks.append(remark)
+
+
+def _expect_success(response: Response, method: str) -> None:
+    if response.status < 300:
+        return
+    error = status_error(response)
+    if response.status < 400:
+        where = ", ".join(part for value in response.all("Contact") for part in split_list(value)) or "nowhere"
+        error = PresenceError(Cause.REDIRECT, f"{error}: {method} is to go to {where}.", response.status)
+    raise error

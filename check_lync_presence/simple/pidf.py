@@ -5,6 +5,8 @@ Owns the XML. Must not know messages.
 
 from __future__ import annotations
 
+from typing import Set
+
 from ..markup import attribute, children, escape, parse, quoteattr
 from ..sip.uri import same_address
 
@@ -21,8 +23,8 @@ def document(entity: str, marker: str, tuple_id: str) -> bytes:
     ).encode()
 
 
-def shows(body: bytes, entity: str, marker: str) -> bool:
-    """Whether the document is about `entity` and has `marker` as a note. Raises DocumentError.
+def notes(body: bytes, entity: str) -> Set[str]:
+    """The notes of a document about `entity`; none where it is about somebody else. Raises DocumentError.
 
     Servers serialise anew, merge the tuples of several publications and give them other ids: the note is what counts.
     """
@@ -31,7 +33,7 @@ def shows(body: bytes, entity: str, marker: str) -> bool:
     if about.lower().startswith("pres:"):
         about = "sip:" + about[len("pres:") :]
     if not same_address(about, entity):
-        return False
-    notes = [note for item in children(root, "tuple") for note in children(item, "note")]
-    notes += list(children(root, "note"))
-    return any((note.text or "").strip() == marker for note in notes)
+        return set()
+    found = [note for item in children(root, "tuple") for note in children(item, "note")]
+    found += list(children(root, "note"))
+    return {(note.text or "").strip() for note in found}

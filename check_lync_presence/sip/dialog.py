@@ -5,9 +5,10 @@ Must not know what an event package is.
 
 from __future__ import annotations
 
+import contextlib
 from typing import List, Optional, Tuple
 
-from .message import Header, Request, Response
+from .message import Header, Message, Request, Response
 from .uri import AddressError, parse_name_addr, split_list
 
 
@@ -39,8 +40,25 @@ class Dialog:
             ("Call-ID", self.call_id),
             ("CSeq", f"{self._sent} {method}"),
         ]
-        headers += [("Route", route) for route in self.routes]
+        headers += [("Route", route) for route in self._routing()[1]]
         return headers
+
+    @property
+    def request_uri(self) -> str:
+        """Where a request in the dialog is addressed to."""
+        return self._routing()[0]
+
+    def _routing(self) -> Tuple[str, Tuple[str, ...]]:
+        """Request-URI and Route values. A first proxy that is a strict router wants to be addressed itself, and the
+        remote target at the end (RFC 3261 12.2.1.1).
+        """
+        target = self.remote_target or self.remote
+        if not self.routes:
+            return target, ()
+        first = parse_name_addr(self.routes[0]).uri
+        if ";lr" in first.lower():
+            return target, self.routes
+        return first, (*self.routes[1:], f"<{target}>")
 
     def establish(self, response: Response) -> None:
         """Take remote tag, remote target and route set from a 2xx (RFC 3261 12.1.2)."""
@@ -51,8 +69,7 @@ class Dialog:
                 self.remote_target = parse_name_addr(contacts[0]).uri
         except AddressError:
             return
-        routes = [part for value in response.all("Record-Route") for part in split_list(value)]
-        self.routes = tuple(reversed(routes))
+        self.routes = tuple(reversed(_record_route(response)))
 
     def owns(self, request: Request) -> bool:
         """Whether a request of the server belongs to this dialog and does not come late.
@@ -74,3 +91,14 @@ class Dialog:
             return False
         self._received = request.cseq.number
         return True
+
+
+def _record_route(message: Message) -> List[str]:
+    """The Record-Route values, without those that are no addresses."""
+    values = [part for value in message.all("Record-Route") for part in split_list(value)]
+    routes = []
+    for value in values:
+        with contextlib.suppress(AddressError):
+            parse_name_addr(value)
+            routes.append(value)
+    return routes

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from typing import Any, Iterator, List, Mapping, Sequence, Tuple
+from typing import Any, Callable, Iterator, List, Mapping, Sequence, Tuple
 
 import dns.resolver
 import pytest
@@ -41,6 +41,11 @@ NOT_FOUND = f"cannot find a SIP service of {DOMAIN}: "
 def first(limit: int) -> int:
     """A random source that always draws the first."""
     return 0
+
+
+def last(limit: int) -> int:
+    """A random source that always draws the last."""
+    return limit - 1
 
 
 def srv(*data: str) -> Script:
@@ -141,9 +146,10 @@ def test_the_record_for_internal_clients_comes_first_and_all_others_after_it() -
     )
 
 
-def test_a_lower_priority_number_comes_first_whatever_the_weights() -> None:
+@pytest.mark.parametrize("pick", [first, last])
+def test_a_lower_priority_number_comes_first_whatever_the_weights(pick: Callable[[int], int]) -> None:
     script = srv("20 65535 5061 c.contoso.example.", "10 0 5061 b.contoso.example.", "0 1 5061 a.contoso.example.")
-    assert places(found({EDGE: script})) == [f"{name}.contoso.example:5061" for name in "abc"]
+    assert places(found({EDGE: script}, pick=pick)) == [f"{name}.contoso.example:5061" for name in "abc"]
 
 
 WEIGHTED = srv("0 10 5061 ten.contoso.example.", "0 0 5061 none.contoso.example.", "0 30 5061 thirty.contoso.example.")

@@ -487,7 +487,7 @@ def test_a_subscription_that_the_server_ends_is_a_failure_with_its_reason(state:
         finish(user.subscribe(ANN.uri, soon()))
         with pytest.raises(PresenceError) as error:
             finish(user.notified(ANN.uri, MARKER, soon()))
-    assert str(error.value) == f"The server ended the subscription ({reason})."
+    assert str(error.value) == f"The subscription was ended ({reason})."
     assert (error.value.cause, error.value.status, error.value.detail) == (Cause.STATUS, status, reason)
 
 

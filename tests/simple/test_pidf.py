@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 
 from check_lync_presence.markup import DocumentError, attribute, child, parse
-from check_lync_presence.simple.pidf import document, shows
+from check_lync_presence.simple.pidf import document, notes
 
 from ..strategies import HANG, LARGE, any_text, made_of, many
 
@@ -21,6 +21,10 @@ document_text = any_text | made_of(
     "</presence>",
     "&", "&lt;", "<!DOCTYPE", "]]>", "<?xml version='1.0'", "?>", " ", "\0", "\udcff", ' id="p1"', "\ufeff",
 )  # fmt: skip
+
+
+def shows(body: bytes, entity: str, marker: str) -> bool:
+    return marker in notes(body, entity)
 
 
 def tuple_with(note: str, identity: str = "p1") -> str:
