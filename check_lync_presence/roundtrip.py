@@ -208,7 +208,7 @@ class RoundTrip:
         repeated = sum(endpoint.agent.retransmissions for endpoint in self._endpoints.values())
         if repeated:
             self._remarks[f"{repeated} retransmission(s) were needed over UDP."] = None
-        remarks = [*self._remarks, *(text for endpoint in self._endpoints.values() for text in endpoint.remarks)]
+        remarks = [*sorted(self._remarks), *(text for _, endpoint in self._in_order() for text in endpoint.remarks)]
         return Outcome(
             target=self._settings.target,
             failures=tuple(self._failures.values()),
@@ -348,7 +348,8 @@ class RoundTrip:
             text = f"Redirected out of {account.domain} to {target.host}."
             raise PresenceError(Cause.REDIRECT, text, 301, detail="foreign")
         chain.append(place)
-        self._remarks[f"{account.uri} was redirected to its home pool: {trail}."] = None
+        home = "server" if self._dialect == "simple" else "pool"
+        self._remarks[f"{account.uri} was redirected to its home {home}: {trail}."] = None
         try:
             addresses = await resolve(target.host, port, settings.family, self._work)
         except ResolveError as error:
@@ -399,7 +400,7 @@ class RoundTrip:
         limit = self._whole.within(LOG_OFF_LIMIT)
         jobs = [
             self._activity(UNREGISTER, account, partial(self._sign_off, account, endpoint, limit))
-            for account, endpoint in self._endpoints.items()
+            for account, endpoint in self._in_order()
             if endpoint.registered
         ]
         for result in await together(*jobs, grace=limit.limit):
@@ -418,6 +419,10 @@ class RoundTrip:
         await endpoint.unregister(limit)
 
     # --------------------------------------------------------------- helpers
+
+    def _in_order(self) -> List[Tuple[Account, Endpoint]]:
+        """The endpoints, the publisher's first, whichever connected first: the same output for the same faults."""
+        return [(account, self._endpoints[account]) for account in self._places if account in self._endpoints]
 
     async def _connect(self, account: Account, server: Server, deadline: Deadline) -> UserAgent:
         run = self._run
