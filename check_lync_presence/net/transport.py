@@ -6,6 +6,7 @@ Owns sockets and TLS contexts. Must not know SIP.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import os
 import socket
 import ssl
@@ -28,6 +29,7 @@ _VERSIONS = {
 }
 # OpenSSL's X509_V_ERR_* numbers whose texts repeat themselves.
 _VERIFY_FAULTS = {9: "is not valid yet", 10: "has expired", 62: "is not for {}", 64: "is not for {}"}
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _OP_LEGACY_SERVER_CONNECT = 0x4  # OpenSSL's SSL_OP_LEGACY_SERVER_CONNECT; ssl names it from Python 3.12 on
 
 
@@ -252,9 +254,19 @@ async def _handshake(
         sock.close()
         raise
     certificate = sock.getpeercert()
-    expires = ssl.cert_time_to_seconds(str(certificate["notAfter"])) if certificate else None
+    expires = _unix_time(str(certificate["notAfter"])) if certificate else None
     cipher = sock.cipher()
     return sock, TlsFacts(sock.version() or "", cipher[0] if cipher else "", expires)
+
+
+def _unix_time(text: str) -> float:
+    """A time as OpenSSL writes it, ``Jun  9 12:00:00 2031 GMT``; the one in ssl loads all of strptime for that."""
+    month, day, clock, year, _ = text.split()
+    hour, minute, second = map(int, clock.split(":"))
+    moment = datetime.datetime(
+        int(year), _MONTHS.index(month) + 1, int(day), hour, minute, second, tzinfo=datetime.timezone.utc
+    )
+    return moment.timestamp()
 
 
 def _events(again: OSError, default: int) -> int:

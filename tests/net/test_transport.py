@@ -15,6 +15,8 @@ from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Tuple
 
 import pytest
 import trustme
+from hypothesis import given
+from hypothesis import strategies as st
 
 from check_lync_presence.diagnosis import _TLS
 from check_lync_presence.net.deadline import Deadline
@@ -24,6 +26,7 @@ from check_lync_presence.net.transport import (
     TcpError,
     TlsError,
     TransportError,
+    _unix_time,
     open_connection,
     tls_context,
 )
@@ -514,3 +517,9 @@ def test_the_default_context_verifies_with_the_certificates_of_the_system() -> N
     assert context.verify_mode == ssl.CERT_REQUIRED
     assert context.check_hostname
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+
+
+@given(st.datetimes(min_value=datetime.datetime(1950, 1, 1), max_value=datetime.datetime(9999, 12, 31)))
+def test_the_end_of_a_certificate_is_read_as_the_standard_library_reads_it(moment: datetime.datetime) -> None:
+    text = f"{moment.ctime()[4:-4]}{moment.year} GMT"
+    assert _unix_time(text) == ssl.cert_time_to_seconds(text)
