@@ -161,7 +161,9 @@ class RoundTrip:
         self._activities: List[Activity] = []
         self._failures: Dict[Tuple[str, str], Failure] = {}
         self._endpoints: Dict[Account, Endpoint] = {}
-        self._remarks: Dict[str, None] = dict.fromkeys((*publisher_at.remarks, *subscriber_at.remarks))
+        self._remarks: Dict[Account, List[str]] = {
+            account: list(located.remarks) for account, located in self._places.items()
+        }
         self._first_connection: Optional[float] = None
         self._subscribed: Optional[float] = None
         self._published: Optional[float] = None
@@ -205,10 +207,12 @@ class RoundTrip:
         finally:  # an interruption comes here at once: a coroutine that is thrown away must not wait for anything
             for endpoint in self._endpoints.values():
                 endpoint.agent.close()
+        # Each user's in the order of events, the publisher's first: which of them was faster must not show.
+        remarks = [text for told in self._remarks.values() for text in told]
         repeated = sum(endpoint.agent.retransmissions for endpoint in self._endpoints.values())
         if repeated:
-            self._remarks[f"{repeated} retransmission(s) were needed over UDP."] = None
-        remarks = [*sorted(self._remarks), *(text for _, endpoint in self._in_order() for text in endpoint.remarks)]
+            remarks.append(f"{repeated} retransmission(s) were needed over UDP.")
+        remarks += [text for _, endpoint in self._in_order() for text in endpoint.remarks]
         return Outcome(
             target=self._settings.target,
             failures=tuple(self._failures.values()),
@@ -288,7 +292,7 @@ class RoundTrip:
             except PresenceError as error:
                 if left == 1 or not (error.cause in _ELSEWHERE or error.status == 503):
                     raise
-                self._remarks[f"{server.name} was passed over: {str(error).rstrip('.')}."] = None
+                self._remarks[account].append(f"{server.name} was passed over: {str(error).rstrip('.')}.")
                 refusing = self._endpoints.pop(account, None)
                 if refusing is not None:
                     refusing.agent.close()
@@ -349,7 +353,7 @@ class RoundTrip:
             raise PresenceError(Cause.REDIRECT, text, 301, detail="foreign")
         chain.append(place)
         home = "server" if self._dialect == "simple" else "pool"
-        self._remarks[f"{account.uri} was redirected to its home {home}: {trail}."] = None
+        self._remarks[account].append(f"{account.uri} was redirected to its home {home}: {trail}.")
         try:
             addresses = await resolve(target.host, port, settings.family, self._work)
         except ResolveError as error:
