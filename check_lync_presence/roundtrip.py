@@ -12,7 +12,7 @@ from typing import Awaitable, Callable, Dict, List, NamedTuple, Optional, Protoc
 
 from .locate import Located, Server, locate
 from .lync.endpoint import LyncEndpoint
-from .lync.sign_in import NtlmOptions
+from .lync.mechanism import SignInOptions
 from .net.deadline import Clock, Deadline
 from .net.resolve import ResolveError, is_ip_literal, resolve
 from .net.tasks import Cancelled, Gate, Job, run, together
@@ -330,8 +330,8 @@ class RoundTrip:
 
             self._dialect = "simple"
             return SimpleEndpoint(agent, account, settings.user_agent)
-        ntlm = NtlmOptions(settings.ntlm_mic, world.hostname, world.now)
-        return LyncEndpoint(agent, account, world.token(12), settings.user_agent, ntlm)
+        options = SignInOptions(settings.ntlm_mic, world.hostname, world.now)
+        return LyncEndpoint(agent, account, world.token(12), settings.user_agent, options)
 
     async def _follow(self, target: SipUri, account: Account, chain: List[str]) -> Server:
         """Where a redirect leads."""

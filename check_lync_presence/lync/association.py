@@ -6,7 +6,6 @@ Must not know how the keys came about (ntlm) nor which message comes next (sign-
 
 from __future__ import annotations
 
-import hmac
 import re
 from typing import Dict, NamedTuple, Optional, Protocol, Tuple
 
@@ -42,7 +41,13 @@ class AuthHeader(NamedTuple):
 class SignatureKeys(Protocol):
     """What signs one direction: NTLM's session keys, a GSS context, a TLS-DSK key."""
 
-    def mac(self, text: bytes) -> bytes: ...
+    def mac(self, text: bytes) -> bytes:
+        """The signature of `text`."""
+        ...
+
+    def verify(self, text: bytes, signature: bytes) -> bool:
+        """Whether `signature` is that of `text`, made by the peer."""
+        ...
 
 
 class AssociationError(ValueError):
@@ -113,7 +118,8 @@ class Association:
     """An established security association, seen from one end.
 
     `outgoing` and `incoming` are the keys of the two directions. A client signs as ``crand``/``cnum``/``response`` in
-    a credentials header, a server as ``srand``/``snum``/``rspauth`` in an info header.
+    a credentials header, a server as ``srand``/``snum``/``rspauth`` in an info header. Where `opaque` is empty (a
+    scheme of one leg), it becomes what the server's first signed message calls the association.
     """
 
     def __init__(
@@ -162,6 +168,7 @@ class Association:
                 header = parse_auth_header(value)
                 if self._is_ours(header):
                     self._verify(message, header, "srand", "snum", "rspauth")
+                    self.opaque = self.opaque or header.get("opaque")
                     return True
         return False
 
@@ -175,7 +182,7 @@ class Association:
             header.scheme.lower() == self.scheme.lower()
             and header.get("realm") == self.realm
             and header.get("targetname").lower() == self.targetname.lower()
-            and (not opaque or opaque == self.opaque)
+            and (not opaque or not self.opaque or opaque == self.opaque)
         )
 
     def _sign(self, message: Message, rand: str) -> Tuple[str, str]:
@@ -195,9 +202,11 @@ class Association:
             header.get("realm"),
             header.get("targetname"),
         )
-        expected = self._incoming.mac(text).hex()
-        # Hexadecimal digits come in upper and in lower case, depending on the server's version.
-        if not hmac.compare_digest(expected.encode(), header.get(signature).lower().encode("utf-8", "surrogateescape")):
+        try:
+            octets = bytes.fromhex(header.get(signature))  # the digits' case depends on the server's version
+        except ValueError:
+            octets = b""
+        if not self._incoming.verify(text, octets):
             raise AssociationError("a wrong signature")
         if not (_is_number(number) and len(number) < 11 and self._window.accept(int(number))):
             raise AssociationError("a repeated sequence number")

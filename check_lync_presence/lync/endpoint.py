@@ -21,7 +21,8 @@ from . import categories
 from .categories import Publication, SelfPresence
 from .guard import AssociationGuard
 from .identity import instance_id, machine_instance
-from .sign_in import NtlmOptions, sign_in
+from .mechanism import SignInOptions
+from .sign_in import sign_in
 
 _METHODS = "INVITE, MESSAGE, INFO, SUBSCRIBE, OPTIONS, BYE, CANCEL, NOTIFY, ACK, REFER, BENOTIFY"
 _ROAMING_SELF = "vnd-microsoft-roaming-self"
@@ -47,7 +48,7 @@ class LyncEndpoint:
 
     subscribes_to_itself = True  # to learn what it has published, and in which versions
 
-    def __init__(self, agent: UserAgent, account: Account, epid: str, user_agent: str, ntlm: NtlmOptions) -> None:
+    def __init__(self, agent: UserAgent, account: Account, epid: str, user_agent: str, options: SignInOptions) -> None:
         self.agent = agent
         self.account = account
         self.remarks: List[str] = []
@@ -56,7 +57,7 @@ class LyncEndpoint:
         self.unreadable = ""
         self._epid = epid
         self._user_agent = user_agent
-        self._ntlm = ntlm
+        self._options = options
         self._guard: Optional[AssociationGuard] = None
         self._opaque_contact = agent.token(10)
         self._register_dialog = self._dialog(account.uri)
@@ -71,7 +72,7 @@ class LyncEndpoint:
     async def register(self, deadline: Deadline) -> Tuple[str, ...]:
         """Sign in and register; returns what a log should say of it. Raises PresenceError, Redirected."""
         self.agent.dialogs.append(self._register_dialog)
-        signed_in = await sign_in(self.agent, self.account, self._ntlm, self._register_request, deadline)
+        signed_in = await sign_in(self.agent, self.account, self._options, self._register_request, deadline)
         response, self._guard = signed_in.response, signed_in.guard
         skew = abs(signed_in.clock_difference or 0.0)
         if skew > MAX_SKEW:
@@ -87,7 +88,7 @@ class LyncEndpoint:
             )
         self.registration = Registration(self._gruu(response), "adhoclist" in supported)
         server = response.get("Server") or "a server that does not name itself"
-        return ("Authentication: NTLM", f"Registered with {server} at {self.agent.connection.peer}")
+        return (f"Authentication: {signed_in.scheme}", f"Registered with {server} at {self.agent.connection.peer}")
 
     async def self_subscribe(self, deadline: Deadline) -> None:
         """Learn the own publications and who may see them. Raises PresenceError."""

@@ -16,7 +16,8 @@ from .association import Association, AssociationError, format_auth_header, with
 class AssociationGuard:
     """Signs and verifies with an association.
 
-    `handshake` are the parameters of the last request of the sign-in: from version 4 on it is signed already.
+    `handshake` are the parameters of the last request of the sign-in, where it carries a token: from version 4 on it is
+    signed as well.
     `status` is that of the challenge (401 or 407), `call_id` that of the registration.
     """
 
@@ -24,13 +25,13 @@ class AssociationGuard:
         self,
         association: Association,
         status: int,
-        handshake: Dict[str, str],
+        handshake: Optional[Dict[str, str]],
         call_id: str,
         token: Callable[[int], str],
     ) -> None:
         self._association = association
         self._status = status
-        self._handshake: Optional[Dict[str, str]] = handshake
+        self._handshake = handshake
         self._call_id = call_id
         self._token = token
         self.unsigned = 0

@@ -114,6 +114,10 @@ class SessionKeys(NamedTuple):
         stream = _key_stream(_md5(self.sealing + number))
         return b"\x01\0\0\0" + bytes(a ^ b for a, b in zip(checksum, stream)) + number
 
+    def verify(self, text: bytes, signature: bytes) -> bool:
+        """Whether `signature` is that of `text` under this key."""
+        return hmac.compare_digest(self.mac(text), signature)
+
 
 class Credentials(NamedTuple):
     """A logon name taken apart, and its password."""

@@ -1,6 +1,7 @@
 """Signing in: REGISTER, the menu of schemes, the handshake, the signed REGISTER (MS-SIPAE 3.2, MS-SIPREGE).
 
-Owns the sequence of the three exchanges and what each answer means. Must not know what is done once signed in.
+Owns the sequence of the exchanges and what each answer means. Must not know what a scheme's tokens are (mechanism),
+nor what is done once signed in.
 """
 
 from __future__ import annotations
@@ -15,39 +16,33 @@ from ..settings import Account
 from ..sip.date import parse_date
 from ..sip.message import Request, Response
 from ..useragent import UserAgent
-from . import ntlm
 from .association import NEWEST_VERSION, Association, AuthHeader, challenges, format_auth_header, with_credentials
 from .guard import AssociationGuard
+from .mechanism import Mechanism, Ntlm, SignInOptions
 
 _MAX_OPAQUE = 256  # real ones have 8 characters
-
-
-class NtlmOptions(NamedTuple):
-    """How to answer an NTLM challenge: `mic` adds a message integrity code; `workstation` is this host's name."""
-
-    mic: bool
-    workstation: str
-    now: Callable[[], float]
+MAX_LEGS = 8  # a TLS handshake takes three; no scheme more than a server that splits what it says
 
 
 class SignedIn(NamedTuple):
-    """The 200 to REGISTER, the guard that protects the connection from here on, and by how many seconds the server's
-    clock is ahead of ours (None: it did not tell the time).
+    """The 200 to REGISTER, the guard that protects the connection from here on, by how many seconds the server's
+    clock is ahead of ours (None: it did not tell the time), and the scheme.
     """
 
     response: Response
     guard: AssociationGuard
     clock_difference: Optional[float]
+    scheme: str
 
 
 async def sign_in(
     agent: UserAgent,
     account: Account,
-    options: NtlmOptions,
+    options: SignInOptions,
     register: Callable[[], Request],
     deadline: Deadline,
 ) -> SignedIn:
-    """Register `account` with NTLM; `register` builds each next REGISTER. One attempt with the password, never two.
+    """Register `account`; `register` builds each next REGISTER. One attempt with the password, never two.
 
     Raises PresenceError, Redirected.
     """
@@ -61,70 +56,72 @@ async def sign_in(
     offer = menu.get("ntlm")
     if offer is None:
         raise _no_scheme(menu)
+    return await _handshake(
+        agent, Ntlm(account, options, agent.token), menu_response, offer, register, options.now, deadline
+    )
 
+
+async def _handshake(
+    agent: UserAgent,
+    mechanism: Mechanism,
+    menu: Response,
+    offer: AuthHeader,
+    register: Callable[[], Request],
+    now: Callable[[], float],
+    deadline: Deadline,
+) -> SignedIn:
+    """Exchange tokens until the mechanism has its keys, and register with a signed REGISTER."""
+    scheme = mechanism.scheme
     realm, target = offer.get("realm"), offer.get("targetname")
     version = min(offer.version, NEWEST_VERSION)
-    params = {"qop": "auth", "realm": realm, "targetname": target, "gssapi-data": "", "version": str(version)}
-    request = with_credentials(register(), menu_response.status, format_auth_header("NTLM", params))
-    assert isinstance(request, Request)
-    leg = await agent.request(request, deadline)
-    if leg.status != menu_response.status:
+    leg, data, opaque = menu, b"", ""
+    for _ in range(MAX_LEGS):
+        token = await mechanism.token(offer, data, deadline)
+        params = {"qop": "auth", "opaque": opaque} if opaque else {"qop": "auth"}
+        params.update(realm=realm, targetname=target)
+        if token is not None:
+            params["gssapi-data"] = b64encode(token).decode()
+        params["version"] = str(version)
+        if mechanism.keys is not None:
+            association = Association(scheme, realm, target, opaque, version, *mechanism.keys)
+            final = register()
+            handshake = params if token is not None else None
+            guard = AssociationGuard(association, leg.status, handshake, final.call_id, agent.token)
+            agent.guard = guard
+            response = await agent.request(final, deadline)
+            if response.status in (401, 407):
+                raise _refused(response)
+            raise_redirect(response)
+            if response.status >= 300:
+                raise status_error(response)
+            date = parse_date(leg.get("Date") or "")
+            return SignedIn(response, guard, None if date is None else date - now(), scheme)
+        request = with_credentials(register(), menu.status, format_auth_header(scheme, params))
+        assert isinstance(request, Request)
+        leg = await agent.request(request, deadline)
+        reply = _reply(leg, menu.status, scheme)
+        opaque = reply.get("opaque")[:_MAX_OPAQUE]
+        try:
+            data = b64decode(reply.get("gssapi-data"), validate=True)
+        except ValueError:
+            raise PresenceError(Cause.PROTOCOL, f"The {scheme} challenge is not base64.", leg.status) from None
+    raise PresenceError(Cause.PROTOCOL, f"The {scheme} sign-in comes to no end.", leg.status)
+
+
+def _reply(leg: Response, status: int, scheme: str) -> AuthHeader:
+    """The server's next token. Raises PresenceError, Redirected."""
+    if leg.status != status:
         raise_redirect(leg)
         raise (
             status_error(leg)
             if leg.status >= 300
             else PresenceError(Cause.PROTOCOL, "The server registers users without checking their password.")
         )
-    reply = challenges(leg).get("ntlm")
+    reply = challenges(leg).get(scheme.lower())
     if reply is None or not reply.get("gssapi-data"):
         error = status_error(leg)  # no password has been sent yet, so none has been refused
-        raise PresenceError(Cause.PROTOCOL, "The NTLM sign-in got no challenge.", leg.status, error.diagnostics)
-
-    exported_key = bytes.fromhex(agent.token(32))
-    user, domain = ntlm.split_logon_name(account.user)
-    try:
-        token = ntlm.build_authenticate(
-            ntlm.parse_challenge(b64decode(reply.get("gssapi-data"), validate=True)),
-            ntlm.Credentials(user, domain, account.password.reveal()),
-            options.workstation,
-            bytes.fromhex(agent.token(16)),
-            exported_key,
-            ntlm.filetime(options.now()),
-            f"sip/{target}" if options.mic else None,
-        )
-    except ntlm.NtlmError as fault:
-        raise PresenceError(Cause.NO_SCHEME, f"NTLM is not possible: {fault}.", 401, detail="challenge") from None
-    except ValueError:
-        raise PresenceError(Cause.PROTOCOL, "The NTLM challenge is not base64.", leg.status) from None
-    opaque = reply.get("opaque")[:_MAX_OPAQUE]
-    association = Association(
-        "NTLM",
-        realm,
-        target,
-        opaque,
-        version,
-        ntlm.session_keys(exported_key, "client-to-server"),
-        ntlm.session_keys(exported_key, "server-to-client"),
-    )
-    handshake = {
-        "qop": "auth",
-        "opaque": opaque,
-        "realm": realm,
-        "targetname": target,
-        "gssapi-data": b64encode(token).decode(),
-        "version": str(version),
-    }
-    final = register()
-    guard = AssociationGuard(association, leg.status, handshake, final.call_id, agent.token)
-    agent.guard = guard
-    response = await agent.request(final, deadline)
-    if response.status in (401, 407):
-        raise _refused(response)
-    raise_redirect(response)
-    if response.status >= 300:
-        raise status_error(response)
-    date = parse_date(leg.get("Date") or "")
-    return SignedIn(response, guard, None if date is None else date - options.now())
+        raise PresenceError(Cause.PROTOCOL, f"The {scheme} sign-in got no challenge.", leg.status, error.diagnostics)
+    return reply
 
 
 def _no_scheme(menu: Dict[str, AuthHeader]) -> PresenceError:

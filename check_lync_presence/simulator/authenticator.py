@@ -1,4 +1,4 @@
-"""Who is there: the NTLM handshake inside SIP and the verification of everything after it (MS-SIPAE 3.3, MS-NLMP).
+"""Who is there: the handshake inside SIP and the verification of everything after it (MS-SIPAE 3.3).
 
 Owns challenges, handshakes and associations, and the answers that are not signed. Must not know what a registration
 is, or who may have one.
@@ -11,21 +11,18 @@ import binascii
 import hashlib
 import random
 import time
-from typing import List, NamedTuple, Optional, Tuple
+from typing import List, NamedTuple, Optional, Tuple, Union
 
-from ..lync import ntlm
 from ..lync.association import Association, AssociationError, AuthHeader, credentials_header, format_auth_header
 from ..sip.message import Header, Message, Request
 from ..sip.uri import AddressError, parse_name_addr
+from .acceptor import Acceptor, NtlmAcceptor, Refused, ntlm_challenge
 from .link import Handshake, Link, Outgoing, Session, bounded, name_addr
 from .messages import answer, diagnostics
 from .pool import Pool, User
 
 REALM = "SIP Communications Service"
 LONGEST_SESSION = 8 * 3600  # MS-SIPAE: an association lives at most 8 hours
-# What a real Lync Server 2013 says in its challenge, MS-NLMP 2.2.2.5.
-CHALLENGE_FLAGS = 0xE29882F3
-_NEEDED = ntlm.UNICODE | ntlm.NTLM | ntlm.ALWAYS_SIGN | ntlm.EXTENDED_SESSIONSECURITY | ntlm.KEY_EXCH | ntlm.KEY_128
 
 
 class Attempt(NamedTuple):
@@ -95,56 +92,54 @@ class Authenticator:
         headers = [("WWW-Authenticate", format_auth_header(scheme, params)) for scheme, params in menu.items()]
         return self.unsigned(attempt, 401, *headers, *extra)
 
-    def begin(self, attempt: Attempt, header: AuthHeader) -> Outgoing:
-        """401 with an NTLM challenge."""
-        name = self.targetname(attempt.sender)
-        version = _version(attempt.link)
-        offered = int(version.get("version", 2))
-        if not _is_for(header, name) or not 2 <= header.version <= offered:
-            return self.challenge(attempt)
-        flags = CHALLENGE_FLAGS
-        if "weak-ntlm" in attempt.link.faults:
-            flags &= ~ntlm.KEY_128
-        number = self._rng.getrandbits(64).to_bytes(8, "big")
-        token = ntlm.build_challenge(flags, number, _target_info(name, attempt.now))
-        opaque, data = self.token(), base64.b64encode(token.raw).decode()
-        attempt.link.handshakes[opaque] = Handshake(attempt.claimed, header.version, name, token)
-        bounded(attempt.link.handshakes)
-        params = {"opaque": opaque, "gssapi-data": data, "targetname": name, "realm": REALM, **version}
-        return self.unsigned(attempt, 401, ("WWW-Authenticate", format_auth_header("NTLM", params)))
-
-    def finish(self, attempt: Attempt, header: AuthHeader) -> Optional[Proof]:
-        """What the last leg proves; None if it proves nothing."""
-        handshake = attempt.link.handshakes.pop(header.get("opaque"), None)
-        if handshake is None or handshake.claimed != attempt.claimed or not _is_for(header, handshake.targetname):
-            return None
-        try:
-            token = ntlm.parse_authenticate(base64.b64decode(header.get("gssapi-data"), validate=True))
-            accounts = self._pool.by_logon(token.user, token.domain)
-            if (
-                not accounts
-                or token.flags & _NEEDED != _NEEDED
-                or ("require-mic" in attempt.link.faults and not token.mic)
-            ):
+    def advance(self, attempt: Attempt, header: AuthHeader) -> Union[Proof, Outgoing, None]:
+        """What one leg of a handshake leads to: the next leg's 401, a proof, or None where it proves nothing."""
+        opaque = header.get("opaque")
+        handshake = attempt.link.handshakes.pop(opaque, None)
+        if handshake is None:
+            name = self.targetname(attempt.sender)
+            if header.get("gssapi-data"):  # NTLM begins with nothing
                 return None
-            key = ntlm.accept_authenticate(handshake.challenge, token, accounts[0].password.reveal())
-        except (ntlm.NtlmError, binascii.Error, ValueError):
+            if not _is_for(header, name) or not 2 <= header.version <= int(_version(attempt.link).get("version", 2)):
+                return self.challenge(attempt)
+            opaque = self.token()
+            acceptor: Acceptor = self._acceptor(attempt, name)
+            handshake = Handshake(attempt.claimed, header.scheme, header.version, name, acceptor)
+        elif handshake.claimed != attempt.claimed or not _is_for(header, handshake.targetname):
             return None
-        if key is None:
+        acceptor = handshake.acceptor
+        if acceptor.keys is None:
+            try:
+                reply = acceptor.accept(base64.b64decode(header.get("gssapi-data"), validate=True))
+            except (Refused, binascii.Error, ValueError):
+                return None
+            if reply:
+                attempt.link.handshakes[opaque] = handshake
+                bounded(attempt.link.handshakes)
+                return self._next_leg(attempt, handshake, opaque, reply)
+        if acceptor.keys is None:
             return None
         association = Association(
-            "NTLM",
-            REALM,
-            handshake.targetname,
-            header.get("opaque"),
-            handshake.version,
-            outgoing=ntlm.session_keys(key, "server-to-client"),
-            incoming=ntlm.session_keys(key, "client-to-server"),
+            handshake.scheme, REALM, handshake.targetname, opaque, handshake.version, *acceptor.keys
         )
         # From version 4 on, the request that carries the token is signed with the keys that follow from it.
         if handshake.version >= 4 and not _verified(association, attempt.request, header):
             return None
-        return Proof(association, accounts)
+        return Proof(association, acceptor.accounts)
+
+    def _acceptor(self, attempt: Attempt, name: str) -> NtlmAcceptor:
+        faults = attempt.link.faults
+        return NtlmAcceptor(self._pool, faults, ntlm_challenge(name, faults, self._rng, attempt.now))
+
+    def _next_leg(self, attempt: Attempt, handshake: Handshake, opaque: str, reply: bytes) -> Outgoing:
+        params = {
+            "opaque": opaque,
+            "gssapi-data": base64.b64encode(reply).decode(),
+            "targetname": handshake.targetname,
+            "realm": REALM,
+            **_version(attempt.link),
+        }
+        return self.unsigned(attempt, 401, ("WWW-Authenticate", format_auth_header(handshake.scheme, params)))
 
     def refused(self, attempt: Attempt) -> Outgoing:
         """401 after the last leg: no further challenge, and why."""
@@ -197,18 +192,3 @@ def _verified(association: Association, message: Message, header: AuthHeader) ->
 
 def _is_for(header: AuthHeader, targetname: str) -> bool:
     return header.get("realm") == REALM and header.get("targetname").lower() == targetname.lower()
-
-
-def _target_info(name: str, now: float) -> bytes:
-    """What the challenge tells of the server, in the order of a real one (MS-NLMP 2.2.2.1)."""
-    host, _, domain = name.partition(".")
-    domain = domain or host
-    pairs = {
-        ntlm.AV_NB_DOMAIN: domain.partition(".")[0].upper()[:15].encode("utf-16-le"),
-        ntlm.AV_NB_COMPUTER: host.upper()[:15].encode("utf-16-le"),
-        ntlm.AV_DNS_DOMAIN: domain.encode("utf-16-le"),
-        ntlm.AV_DNS_COMPUTER: name.encode("utf-16-le"),
-        ntlm.AV_DNS_TREE: domain.encode("utf-16-le"),
-        ntlm.AV_TIMESTAMP: ntlm.filetime(now),
-    }
-    return ntlm.build_av_pairs(pairs)

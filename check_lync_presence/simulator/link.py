@@ -10,24 +10,25 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Optional, Tuple
 
 from ..lync.association import Association
-from ..lync.ntlm import Challenge
 from ..sip.message import Message
 from ..sip.uri import AddressError, NameAddr, parse_name_addr
 from .faults import Faults
 
 if TYPE_CHECKING:
+    from .acceptor import Acceptor
     from .pool import User
 
 MAX_PER_LINK = 32  # handshakes, associations and Call-IDs that are remembered of one connection
 
 
 class Handshake(NamedTuple):
-    """A sign-in between challenge and answer. `claimed` is (address of record, endpoint) of the REGISTER."""
+    """A sign-in that is under way. `claimed` is (address of record, endpoint) of the REGISTER."""
 
     claimed: Tuple[str, str]
+    scheme: str
     version: int
     targetname: str
-    challenge: Challenge
+    acceptor: Acceptor
 
 
 @dataclass

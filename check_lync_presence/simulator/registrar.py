@@ -53,14 +53,14 @@ class Registrar:
         header = credentials_header(request)
         if header is None or header.scheme.lower() != "ntlm":
             return _only(self._authenticator.challenge(attempt))
-        if "gssapi-data" not in header.params:
+        if "gssapi-data" not in header.params and header.get("opaque") not in link.handshakes:
             session = self._authenticator.session_of(link, request, now)
             if session is None or session.user.key != attempt.sender.lower():
                 return _only(self._authenticator.challenge(attempt))
             return self._admit(attempt, session)
-        if not header.get("gssapi-data"):
-            return _only(self._authenticator.begin(attempt, header))
-        proof = self._authenticator.finish(attempt, header)
+        proof = self._authenticator.advance(attempt, header)
+        if isinstance(proof, Outgoing):
+            return _only(proof)
         user = self._pool.find(attempt.sender)
         if proof is None or (user is not None and link.faults.strikes("wrong-password", user.roles)):
             return _only(self._authenticator.refused(attempt))

@@ -11,7 +11,7 @@ import pytest
 
 from check_lync_presence.lync.association import AuthHeader
 from check_lync_presence.lync.endpoint import LyncEndpoint
-from check_lync_presence.lync.sign_in import NtlmOptions
+from check_lync_presence.lync.mechanism import SignInOptions
 from check_lync_presence.net.transport import open_connection
 from check_lync_presence.outcome import Cause, PresenceError
 from check_lync_presence.refusal import Redirected
@@ -42,7 +42,7 @@ def endpoint(pool: TinyPool, account: Account = ANN, mic: bool = False) -> Itera
     connection = finish(open_connection((pool.server.address,), None, POOL, soon()))
     agent = UserAgent(account.uri, connection, counting(), time.monotonic, None)
     try:
-        yield LyncEndpoint(agent, account, EPID, "UCCAPI/15.0.0 test", NtlmOptions(mic, "HOST", lambda: NOW))
+        yield LyncEndpoint(agent, account, EPID, "UCCAPI/15.0.0 test", SignInOptions(mic, "HOST", lambda: NOW))
     finally:
         agent.close()
 

@@ -10,6 +10,7 @@ import pytest
 from check_lync_presence.lync import ntlm
 from check_lync_presence.lync.association import challenges
 from check_lync_presence.settings import Secret
+from check_lync_presence.simulator.acceptor import NtlmAcceptor
 from check_lync_presence.simulator.faults import Faults
 from check_lync_presence.simulator.frontend import FrontEnd
 from check_lync_presence.simulator.link import Handshake, Link
@@ -32,14 +33,15 @@ def front_end() -> FrontEnd:
 
 
 @pytest.fixture
-def link() -> Link:
+def link(front_end: FrontEnd) -> Link:
     """ann's connection, where the recorded challenge has just been sent."""
     link = Link("4A2300", "192.0.2.10", 50412, "tls", "192.0.2.50", 5061)
     recorded = transcripts.recorded("04-ann-401-challenge.sip")
     assert isinstance(recorded, Response)
     header = challenges(recorded)["ntlm"]
     challenge = ntlm.parse_challenge(base64.b64decode(header.get("gssapi-data")))
-    link.handshakes[header.get("opaque")] = Handshake((ANN, "a1b2c3d4e5f6"), 4, POOL, challenge)
+    acceptor = NtlmAcceptor(front_end.pool, link.faults, challenge)
+    link.handshakes[header.get("opaque")] = Handshake((ANN, "a1b2c3d4e5f6"), "NTLM", 4, POOL, acceptor)
     return link
 
 

@@ -1,0 +1,82 @@
+"""How a user proves who he is: the tokens of one scheme, and the keys that they lead to (MS-SIPAE 3.2.4).
+
+Owns what every scheme has in common, and NTLM's side of it. Must not know SIP messages nor their order (sign_in).
+"""
+
+from __future__ import annotations
+
+from typing import Callable, NamedTuple, Optional, Protocol, Tuple
+
+from ..net.deadline import Deadline
+from ..outcome import Cause, PresenceError
+from ..settings import Account
+from ..useragent import Token
+from . import ntlm
+from .association import AuthHeader, SignatureKeys
+
+
+class SignInOptions(NamedTuple):
+    """How to sign in. `ntlm_mic` adds a message integrity code to NTLM; `workstation` is this host's name; `now` gives
+    Unix time.
+    """
+
+    ntlm_mic: bool
+    workstation: str
+    now: Callable[[], float]
+
+
+class Mechanism(Protocol):
+    """One attempt of one user with one scheme, named as in the headers.
+
+    `keys` are those of the two directions, client to server and server to client; None until our side has them.
+    """
+
+    scheme: str
+    keys: Optional[Tuple[SignatureKeys, SignatureKeys]]
+
+    async def token(self, challenge: AuthHeader, data: bytes, deadline: Deadline) -> Optional[bytes]:
+        """What to send next, in answer to `data` (empty at first); None where the server has had all of it.
+
+        Raises PresenceError.
+        """
+        ...
+
+
+class Ntlm:
+    """Connectionless NTLM (MS-SIPAE 3.2.4, MS-NLMP): nothing, the server's challenge, our answer.
+
+    `token` gives random hexadecimal digits.
+    """
+
+    scheme = "NTLM"
+
+    def __init__(self, account: Account, options: SignInOptions, token: Token) -> None:
+        self.keys: Optional[Tuple[SignatureKeys, SignatureKeys]] = None
+        self._account = account
+        self._options = options
+        self._token = token
+
+    async def token(self, challenge: AuthHeader, data: bytes, deadline: Deadline) -> Optional[bytes]:
+        """Empty, then AUTHENTICATE. Raises PresenceError."""
+        if not data:
+            return b""
+        options = self._options
+        user, domain = ntlm.split_logon_name(self._account.user)
+        exported_key = bytes.fromhex(self._token(32))
+        try:
+            answer = ntlm.build_authenticate(
+                ntlm.parse_challenge(data),
+                ntlm.Credentials(user, domain, self._account.password.reveal()),
+                options.workstation,
+                bytes.fromhex(self._token(16)),
+                exported_key,
+                ntlm.filetime(options.now()),
+                f"sip/{challenge.get('targetname')}" if options.ntlm_mic else None,
+            )
+        except ntlm.NtlmError as fault:
+            raise PresenceError(Cause.NO_SCHEME, f"NTLM is not possible: {fault}.", 401, detail="challenge") from None
+        self.keys = (
+            ntlm.session_keys(exported_key, "client-to-server"),
+            ntlm.session_keys(exported_key, "server-to-client"),
+        )
+        return answer

@@ -1,0 +1,89 @@
+"""The server's side of a scheme: tokens of a client in, tokens for it out, until both have keys (MS-SIPAE 3.3.4).
+
+Owns the interface that every scheme has, and NTLM's side of it. Must not know SIP messages (authenticator).
+"""
+
+from __future__ import annotations
+
+import random
+from typing import List, Optional, Protocol, Tuple
+
+from ..lync import ntlm
+from ..lync.association import SignatureKeys
+from .faults import Faults
+from .pool import Pool, User
+
+# What a real Lync Server 2013 says in its challenge, MS-NLMP 2.2.2.5.
+CHALLENGE_FLAGS = 0xE29882F3
+_NEEDED = ntlm.UNICODE | ntlm.NTLM | ntlm.ALWAYS_SIGN | ntlm.EXTENDED_SESSIONSECURITY | ntlm.KEY_EXCH | ntlm.KEY_128
+
+
+class Refused(Exception):
+    """The token proves nothing."""
+
+
+class Acceptor(Protocol):
+    """One sign-in with one scheme.
+
+    `keys` are those of the two directions, server to client and client to server; None until we have them. From then on
+    `accounts` are the users whose credentials they were.
+    """
+
+    keys: Optional[Tuple[SignatureKeys, SignatureKeys]]
+    accounts: List[User]
+
+    def accept(self, data: bytes) -> bytes:
+        """What to send the client for its token, empty where it needs no more. Raises Refused."""
+        ...
+
+
+class NtlmAcceptor:
+    """Connectionless NTLM: an empty token is answered with `challenge`, AUTHENTICATE is the end."""
+
+    def __init__(self, pool: Pool, faults: Faults, challenge: ntlm.Challenge) -> None:
+        self.keys: Optional[Tuple[SignatureKeys, SignatureKeys]] = None
+        self.accounts: List[User] = []
+        self._pool = pool
+        self._faults = faults
+        self._challenge = challenge
+
+    def accept(self, data: bytes) -> bytes:
+        """CHALLENGE, then nothing. Raises Refused."""
+        if not data:
+            return self._challenge.raw
+        try:
+            token = ntlm.parse_authenticate(data)
+            accounts = self._pool.by_logon(token.user, token.domain)
+            if not accounts or token.flags & _NEEDED != _NEEDED or ("require-mic" in self._faults and not token.mic):
+                raise Refused
+            key = ntlm.accept_authenticate(self._challenge, token, accounts[0].password.reveal())
+        except ntlm.NtlmError:
+            raise Refused from None
+        if key is None:
+            raise Refused
+        self.keys = ntlm.session_keys(key, "server-to-client"), ntlm.session_keys(key, "client-to-server")
+        self.accounts = accounts
+        return b""
+
+
+def ntlm_challenge(name: str, faults: Faults, rng: random.Random, now: float) -> ntlm.Challenge:
+    """What the server `name` begins with."""
+    flags = CHALLENGE_FLAGS
+    if "weak-ntlm" in faults:
+        flags &= ~ntlm.KEY_128
+    return ntlm.build_challenge(flags, rng.getrandbits(64).to_bytes(8, "big"), _target_info(name, now))
+
+
+def _target_info(name: str, now: float) -> bytes:
+    """What the challenge tells of the server, in the order of a real one (MS-NLMP 2.2.2.1)."""
+    host, _, domain = name.partition(".")
+    domain = domain or host
+    pairs = {
+        ntlm.AV_NB_DOMAIN: domain.partition(".")[0].upper()[:15].encode("utf-16-le"),
+        ntlm.AV_NB_COMPUTER: host.upper()[:15].encode("utf-16-le"),
+        ntlm.AV_DNS_DOMAIN: domain.encode("utf-16-le"),
+        ntlm.AV_DNS_COMPUTER: name.encode("utf-16-le"),
+        ntlm.AV_DNS_TREE: domain.encode("utf-16-le"),
+        ntlm.AV_TIMESTAMP: ntlm.filetime(now),
+    }
+    return ntlm.build_av_pairs(pairs)
