@@ -18,7 +18,8 @@ from check_lync_presence.plugin import PERFDATA
 from ..commands import ANN_PASSWORD, BEN_PASSWORD, environment
 from ..transcripts import POOL
 
-TIMEOUT = 2.0  # seconds that an attacked check has, where the attack is not over sooner
+TIMEOUT = 10.0  # seconds that an attacked check has
+SHORT = 2.0  # the same, where the attack goes on until then
 LATE = 1.0  # seconds by which it may be late
 MEMORY = 96.0  # MiB: a healthy check takes 35, and no attack more than a few messages of the size that is allowed
 STATES = ("OK", "WARNING", "CRITICAL", "UNKNOWN")

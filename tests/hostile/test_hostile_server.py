@@ -26,16 +26,18 @@ from ..commands import ANN_PASSWORD, BEN_PASSWORD
 from ..loopback import Server, Wire, until_closed
 from ..tiny_pool import ROAMING, Session, TinyPool, presence
 from ..transcripts import POOL
-from .attack import Attacked, attacked
+from .attack import SHORT, TIMEOUT, Attacked, attacked
 
 MIB = 1024 * 1024
 BIDI = "\u202e\u2066\u200f"
 
 
-def against(serve: Callable[[socket.socket], None], folder: Path, *arguments: str) -> Attacked:
+def against(
+    serve: Callable[[socket.socket], None], folder: Path, *arguments: str, timeout: float = TIMEOUT
+) -> Attacked:
     """The check against a server of sockets."""
     with Server(_forgiving(serve)) as server:
-        return attacked(folder, server.port, *arguments)
+        return attacked(folder, server.port, *arguments, timeout=timeout)
 
 
 def _forgiving(serve: Callable[[socket.socket], None]) -> Callable[[socket.socket], None]:
@@ -78,7 +80,7 @@ def test_an_endless_body_ends_at_the_limit(tmp_path: Path) -> None:
 
 
 def test_endless_empty_lines_between_messages_end_at_the_deadline(tmp_path: Path) -> None:
-    done = against(lambda sock: endlessly(sock, b"", b"\r\n" * 30_000), tmp_path)
+    done = against(lambda sock: endlessly(sock, b"", b"\r\n" * 30_000), tmp_path, timeout=SHORT)
     assert done.code == 2
     assert "Register failed" in done.first_line
 
@@ -91,7 +93,7 @@ def test_one_octet_at_a_time_does_not_stretch_the_deadline(tmp_path: Path) -> No
             sock.sendall(bytes([octet]))
             over.wait(LOOK_EVERY)
 
-    done = against(drip, tmp_path)
+    done = against(drip, tmp_path, timeout=SHORT)
     assert done.code == 2
     assert "half a message" in done.stdout
 
@@ -104,7 +106,7 @@ def test_provisional_answers_do_not_stretch_the_deadline(tmp_path: Path) -> None
         while True:
             wire.send(bytes(response_to(request, 100, "server")))
 
-    done = against(ring, tmp_path)
+    done = against(ring, tmp_path, timeout=SHORT)
     assert done.code == 2
     assert re.search("No answer to REGISTER|half a message", done.stdout)  # whatever the deadline met
 
@@ -117,7 +119,7 @@ def test_a_server_that_mirrors_everything_is_not_taken_for_a_pool(tmp_path: Path
                 return
             sock.sendall(data)
 
-    done = against(mirror, tmp_path)
+    done = against(mirror, tmp_path, timeout=SHORT)
     assert done.code == 2
     assert "Register failed" in done.first_line
 
@@ -180,7 +182,7 @@ def test_a_handshake_that_goes_on_for_ever_ends_at_the_deadline(tmp_path: Path) 
             over.wait(LOOK_EVERY)
 
     tls = Tls(tmp_path)
-    done = against(promise, tmp_path, "--ca-file", str(tls.ca_file))
+    done = against(promise, tmp_path, "--ca-file", str(tls.ca_file), timeout=SHORT)
     assert done.code == 2
     assert "TLS handshake" in done.first_line
 
