@@ -156,13 +156,11 @@ def test_tls_that_is_truncated_in_the_middle_of_a_message_is_no_message(tmp_path
     tls = Tls(tmp_path)
 
     def truncate(sock: socket.socket) -> None:
-        secure = tls.wrap(sock)
-        wire = Wire(secure)
-        request = wire.receive()
-        assert isinstance(request, Request)
-        answer = bytes(response_to(request, 200, "server"))
-        secure.sendall(answer[:-2])  # the empty line that ends the head is what is missing
-        secure.shutdown(socket.SHUT_RDWR)  # without close_notify
+        with tls.wrap(sock) as secure:
+            request = Wire(secure).receive()
+            assert isinstance(request, Request)
+            secure.sendall(bytes(response_to(request, 200, "server"))[:-2])  # what is missing ends the head
+            secure.shutdown(socket.SHUT_RDWR)  # without close_notify
 
     done = against(truncate, tmp_path, "--ca-file", str(tls.ca_file))
     assert done.code == 2
@@ -537,11 +535,9 @@ class Talking(TinyPool):
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("text", EVIL, ids=range(len(EVIL)))
-def test_what_a_server_says_cannot_be_taken_for_what_we_say(
-    tmp_path: Path, place: str, text: str, verbose: str
-) -> None:
+def test_what_a_server_says_is_not_taken_for_what_we_say(tmp_path: Path, place: str, text: str) -> None:
     with Talking(place, text) as pool:
-        done = attacked(tmp_path, pool.server.port, *filter(None, [verbose]), timeout=20)
+        done = attacked(tmp_path, pool.server.port, "-vvv", timeout=20)
     assert done.code == (0 if place == "Server" else 2)
     for character in BIDI + "\x1b\x07\u2028\u0085":
         assert character not in done.stdout
