@@ -275,7 +275,16 @@ class RoundTrip:
             self._activity(NOTIFY, subscriber, lambda: self._notification(ben, marker, limit)),
             grace=ANSWER_GRACE,
         )
-        return
+        if [failure.cause for failure in self._failures.values()] == [Cause.NO_NOTIFICATION]:
+            await self._overhear(publisher, ann)
+
+    async def _overhear(self, account: Account, endpoint: Endpoint) -> None:
+        """Whether the server has meanwhile signed this user off: then no notification is to be expected."""
+        try:
+            await endpoint.agent.overhear(self._work.within(ANSWER_GRACE))
+        except PresenceError as error:
+            self._failures.clear()
+            self._fail(PUBLISH, account.uri, error)
 
     def _new_marker(self) -> str:
         self._marker = f"presence-check {self._world.token(16)}"

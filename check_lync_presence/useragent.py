@@ -7,6 +7,7 @@ Owns the order of octets on a connection. Must not know which request comes next
 
 from __future__ import annotations
 
+import contextlib
 from typing import Callable, Dict, List, Optional, Protocol, Tuple
 
 from .net.deadline import Clock, Deadline
@@ -105,6 +106,12 @@ class UserAgent:
                 if request.call_id == dialog.call_id:
                     return self._inbox.pop(index)
             await self._receive(deadline)
+
+    async def overhear(self, deadline: Deadline) -> None:
+        """Deal with what the server has sent unasked, until the deadline. Raises PresenceError."""
+        with contextlib.suppress(TimeoutError):
+            while True:
+                await self._receive(deadline)
 
     def close(self) -> None:
         self.connection.close()
