@@ -62,8 +62,15 @@ def _may_try_again(refusal: Refusal, account: Account, settings: Settings, world
     from .directory import DirectoryError, Finding, ask
 
     soon = deadline.within(settings.timeout * ASKING_SHARE)
-    (answer,) = ask(settings.directory, settings.target, [(account, True)], world.now(), soon)
-    return not isinstance(answer, DirectoryError) and answer.locked is None and answer.finding is Finding.FINE
+    guard = LockoutGuard(settings.state_folders, "the directory")
+    (answer,) = ask(settings.directory, settings.target, [(account, True)], world.now(), soon, guard)
+    if isinstance(answer, DirectoryError) or answer.locked is not None or not answer.told or answer.owner:
+        return False
+    # What is wrong with the account's place in Lync is no reason to leave its password alone for ever.
+    return answer.finding in (
+        Finding.FINE, Finding.NOT_ENABLED, Finding.SIP_DISABLED, Finding.OTHER_ADDRESS, Finding.OTHER_POOL,
+        Finding.HOMED_ONLINE,
+    )  # fmt: skip
 
 
 def _held_back(refusal: Refusal, account: Account) -> Failure:

@@ -16,6 +16,7 @@ import threading
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 from urllib.parse import urlsplit
 
+from .lockout import BACK_OFF, LockoutGuard
 from .net.deadline import Deadline
 from .settings import Account, DirectorySettings
 
@@ -34,6 +35,7 @@ _ATTRIBUTES = (
     "msRTCSIP-UserEnabled",
     "msRTCSIP-PrimaryHomeServer",
     "msRTCSIP-DeploymentLocator",
+    "msRTCSIP-OriginatorSid",
     "proxyAddresses",
     "userPrincipalName",
     "sAMAccountName",
@@ -53,12 +55,17 @@ class DirectoryError(Exception):
     """The directory could not be asked; the text says why, in one clause."""
 
 
+class _Refused(DirectoryError):
+    """The bind account is refused: another server would count one more wrong password."""
+
+
 class Finding(enum.Enum):
     """What is wrong with an account, or that nothing is."""
 
     ABSENT = "absent"
     DUPLICATE = "duplicate"
     OTHER_ADDRESS = "other address"
+    OTHER_LOGON = "other logon name"
     NOT_ENABLED = "not enabled"
     SIP_DISABLED = "sip disabled"
     OTHER_POOL = "other pool"
@@ -75,7 +82,8 @@ class Finding(enum.Enum):
 class Report(NamedTuple):
     """What the directory says of one account. `detail` is what the finding names (an address, a pool, a DN, a time);
     `server` is who said it; `locked` is the Unix time of a lock-out (0: not told), None where there is none; `name` is
-    the sAMAccountName.
+    the sAMAccountName, `owner` the same where the account is not that of the logon name. `told`: whether it is known if
+    the account is disabled, locked out or expired.
     """
 
     finding: Finding
@@ -83,128 +91,162 @@ class Report(NamedTuple):
     server: str
     locked: Optional[float] = None
     name: str = ""
+    owner: str = ""
+    told: bool = True
 
 
 Answer = Union[Report, DirectoryError]
 
 
 def ask(
-    settings: DirectorySettings, target: str, accounts: Sequence[Tuple[Account, bool]], now: float, deadline: Deadline
+    settings: DirectorySettings,
+    target: str,
+    accounts: Sequence[Tuple[Account, bool]],
+    now: float,
+    deadline: Deadline,
+    guard: Optional[LockoutGuard] = None,
 ) -> List[Answer]:
-    """Look accounts up, each with whether its password was refused; an answer for each, never later than the deadline.
+    """Look accounts up; an answer for each, never later than the deadline.
+
+    With each account: whether it is asked why it cannot sign in, or else why it is not found. `now` is the time of day;
+    `target` the FQDN of the pool that the accounts should be homed on; `guard` remembers a refused bind account.
 
     ldap3 blocks, and some of its waits have no limit of their own: it works in a thread that nobody waits for.
     """
-    answers: List[Answer] = []
+    silent = DirectoryError(f"no answer within {deadline.remaining:.3g} s")
+    answers: List[Answer] = [silent] * len(accounts)
 
     def work() -> None:
-        directory = Directory(settings, target, now, deadline)
+        directory = Directory(settings, target, now, deadline, guard)
         try:
-            for account, credentials in accounts:
+            for index, (account, credentials) in enumerate(accounts):
                 try:
-                    answers.append(directory.look_up(account, credentials))
+                    answers[index] = directory.look_up(account, credentials)
                 except DirectoryError as error:
-                    answers.append(error)
-                except Exception as error:  # whatever a broken server makes of ldap3 must not cost the verdict
-                    answers.append(DirectoryError(_clause(error)))
+                    answers[index] = error
+            for index, (account, credentials) in enumerate(accounts):
+                first = answers[index]
+                if isinstance(first, Report):
+                    answers[index] = directory.compare(first, account, credentials)
         finally:
             directory.close()
 
-    limit = deadline.remaining
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    thread.join(limit)
-    silent = DirectoryError(f"no answer within {limit:.3g} s")
-    known = list(answers)
-    return known + [silent] * (len(accounts) - len(known))
+    thread.join(deadline.remaining)
+    return list(answers)
 
 
 class Directory:
-    """A connection to the first directory server that answers, kept for both users.
+    """The servers of a directory, in the order of their names."""
 
-    `now` is the time of day; `target` the FQDN of the pool that the accounts should be homed on.
-    """
+    def __init__(
+        self,
+        settings: DirectorySettings,
+        target: str,
+        now: float,
+        deadline: Deadline,
+        guard: Optional[LockoutGuard] = None,
+    ) -> None:
+        self._servers = [Server(uri, settings, target, now, deadline, guard) for uri in settings.uris]
 
-    def __init__(self, settings: DirectorySettings, target: str, now: float, deadline: Deadline) -> None:
+    def close(self) -> None:
+        for server in self._servers:
+            server.close()
+
+    def look_up(self, account: Account, credentials: bool) -> Report:
+        """What the first server that can be asked says of `account`. Raises DirectoryError."""
+        for position, server in enumerate(self._servers):
+            try:
+                return server.report(account, credentials, len(self._servers) - position)
+            except _Refused:
+                break
+            except DirectoryError:
+                continue
+        raise DirectoryError("; ".join(dict.fromkeys(str(server.fault) for server in self._servers if server.fault)))
+
+    def compare(self, first: Report, account: Account, credentials: bool) -> Report:
+        """`first`, held against what the next server says: two may disagree until they have replicated."""
+        others = [server for server in self._servers if server.name != first.server and server.fault is None]
+        for position, server in enumerate(others):
+            try:
+                second = server.report(account, credentials, len(others) - position)
+            except _Refused:
+                break
+            except DirectoryError:
+                continue
+            if second.finding is first.finding:
+                return first
+            detail = f"{first.server} says {first.finding.value}, {second.server} says {second.finding.value}"
+            locked = second.locked if first.locked is None else first.locked
+            return first._replace(finding=Finding.CONTRADICTION, detail=detail, locked=locked)
+        return first
+
+
+class Server:
+    """A connection to one directory server, kept for both users. `fault` is why it cannot be asked any more."""
+
+    def __init__(
+        self,
+        uri: str,
+        settings: DirectorySettings,
+        target: str,
+        now: float,
+        deadline: Deadline,
+        guard: Optional[LockoutGuard] = None,
+    ) -> None:
+        self.name = _name(uri)
+        self.fault: Optional[DirectoryError] = None
+        self._uri = uri
         self._settings = settings
         self._target = target.lower()
         self._now = now
         self._deadline = deadline
-        self._left = list(settings.uris)
+        self._guard = guard
         self._connection: Any = None
-        self._unreachable: Optional[DirectoryError] = None
         self._base = settings.base
-        self._server = ""
+        self._pools: Dict[str, str] = {}
 
     def close(self) -> None:
         if self._connection is not None:
             _quietly(self._connection.unbind)
             self._connection = None
 
-    def look_up(self, account: Account, credentials: bool) -> Report:
-        """What the directory says of `account`. Raises DirectoryError.
+    def report(self, account: Account, credentials: bool, waiting: int) -> Report:
+        """What this server says of `account`. Raises DirectoryError.
 
-        With `credentials` it is asked why a password was refused, else why the account is not found.
-
-        A finding against the account is held against the next server, where there is one: two domain controllers may
-        disagree until they have replicated.
+        It takes its share of the time, where so many (`waiting`, this one included) may have to be asked.
         """
-        report = self._ask(account, credentials)
-        if report.finding is Finding.FINE or not self._left:
-            return report
-        other = Directory(self._settings._replace(uris=tuple(self._left)), self._target, self._now, self._deadline)
+        if self.fault is not None:
+            raise self.fault
         try:
-            second = other._ask(account, credentials)
-        except DirectoryError:
-            return report
-        finally:
-            other.close()
-        if second.finding is report.finding:
-            return report
-        locked = second.locked if report.locked is None else report.locked
-        detail = f"{report.server} says {report.finding.value}, {second.server} says {second.finding.value}"
-        return Report(Finding.CONTRADICTION, detail, report.server, locked, report.name)
+            if self._connection is None:
+                self._connection = self._open(waiting)
+            return self._judge(account, self._search(account), credentials)
+        except DirectoryError as error:
+            self.fault = error
+            raise
+        except Exception as error:  # whatever a broken server makes of ldap3 must not cost the verdict
+            self.fault = DirectoryError(f"{self.name}: {_clause(error)}")
+            raise self.fault from None
 
     # --------------------------------------------------------------- asking
 
-    def _ask(self, account: Account, credentials: bool) -> Report:
-        if self._connection is None:
-            self._connect()
-        return self._judge(account, self._search(account), credentials)
-
-    def _connect(self) -> None:
-        """Bind to the first server that can be reached; a server that refuses us ends the search for one."""
-        if self._unreachable is not None:
-            raise self._unreachable
-        reasons = []
-        while self._left:
-            uri = self._left.pop(0)
-            if not self._deadline.remaining:
-                reasons.append("no time was left")
-                break
-            try:
-                self._connection, self._server = self._open(uri), _name(uri)
-                return
-            except _Unreachable as error:
-                reasons.append(f"{_name(uri)}: {error}")
-            except DirectoryError as error:  # what one server refuses is not tried on the next, nor for the next user
-                self._unreachable = error
-                raise
-        self._unreachable = DirectoryError("; ".join(reasons))
-        raise self._unreachable
-
-    def _open(self, uri: str) -> Any:
+    def _open(self, waiting: int) -> Any:
         import ldap3
         from ldap3.core.exceptions import LDAPException
 
         settings = self._settings
-        parts = urlsplit(uri)
+        parts = urlsplit(self._uri)
         encrypted = parts.scheme == "ldaps" or settings.starttls
         if settings.auth == "simple" and not encrypted:
             raise DirectoryError(
-                f"{_name(uri)} is not encrypted and would see the password; use ldaps:// or --ldap-starttls"
+                f"{self.name} is not encrypted and would see the password; use ldaps:// or --ldap-starttls"
             )
-        limit = max(0.1, min(LIMIT, self._deadline.remaining / (1 + len(self._left))))
+        self._hold_back()
+        if not self._deadline.remaining:
+            raise DirectoryError(f"{self.name}: no time was left")
+        limit = max(0.1, min(LIMIT, self._deadline.remaining / waiting))
         try:
             tls = None
             if encrypted:
@@ -228,7 +270,7 @@ class Directory:
                 **self._credentials(parts.hostname or ""),
             )
         except LDAPException as error:
-            raise DirectoryError(f"{_name(uri)}: {_clause(error)}") from None
+            raise DirectoryError(f"{self.name}: {_clause(error)}") from None
         try:
             connection.open()
             # Without this the first request waits 40 ms for the acknowledgement of the TLS handshake.
@@ -236,20 +278,46 @@ class Directory:
             if settings.starttls and parts.scheme != "ldaps":
                 connection.start_tls()
             if not connection.bind():  # ldap3 raises no exception for some results, which are no success all the same
-                raise DirectoryError(f"{_name(uri)} {_unsuccessful(connection.result)}")
+                raise DirectoryError(f"{self.name} {_unsuccessful(connection.result)}")
         except DirectoryError:
             _abandon(connection)
             raise
         except Exception as error:  # ldap3 lets struct and pyasn1 errors of a broken server through
             _abandon(connection)
-            kerberos = _kerberos_fault(error)
-            if kerberos:
-                text = f"Kerberos fails: {kerberos}; check klist, and that the URI has the server's own name"
-                raise DirectoryError(f"{_name(uri)}: {text}") from None
-            if _is_refusal(error):
-                raise DirectoryError(f"{_name(uri)} {_clause(error)}") from None
-            raise _Unreachable(_clause(error)) from None
+            raise self._bind_fault(error) from None
+        if self._bind_account is not None and self._guard is not None:
+            self._guard.forget(self._bind_account)
         return connection
+
+    def _bind_fault(self, error: Exception) -> DirectoryError:
+        kerberos = _kerberos_fault(error)
+        if kerberos:
+            text = f"Kerberos fails: {kerberos}; check klist, and that the URI has the server's own name"
+            return DirectoryError(f"{self.name}: {text}")
+        clause = _clause(error)
+        if not _is_answer(error):
+            return DirectoryError(f"{self.name}: {clause}")
+        if getattr(error, "result", None) != _INVALID_CREDENTIALS:
+            return DirectoryError(f"{self.name} {clause}")
+        if clause == _RESULTS[_INVALID_CREDENTIALS] and self._bind_account is not None and self._guard is not None:
+            self._guard.remember(self._bind_account, self._now)
+        return _Refused(f"{self.name} {clause}")
+
+    @property
+    def _bind_account(self) -> Optional[Account]:
+        """Whose password a bind shows; None where it shows none."""
+        settings = self._settings
+        if settings.auth != "simple" or settings.bind is None:
+            return None
+        return Account(settings.bind, settings.bind, settings.password)
+
+    def _hold_back(self) -> None:
+        """Raise _Refused where the bind account was refused a while ago: every failure's look-up would lock it out."""
+        account = self._bind_account
+        refusal = self._guard.refusal(account) if account is not None and self._guard is not None else None
+        if refusal is not None and self._now - refusal.tried < BACK_OFF:
+            text = f"the directory {_RESULTS[_INVALID_CREDENTIALS]} since {_utc(refusal.since)}"
+            raise _Refused(f"{text}; store the right one, this one is tried again after {BACK_OFF / 60:.0f} minutes")
 
     def _credentials(self, host: str) -> Dict[str, Any]:
         import ldap3
@@ -289,7 +357,7 @@ class Directory:
             for name in (wanted, "namingContexts"):
                 if entry.all(name):
                     return entry.all(name)[0]
-        raise DirectoryError(f"{self._server} does not say what its base is; name it with --ldap-base")
+        raise DirectoryError(f"{self.name} does not say what its base is; name it with --ldap-base")
 
     def _entries(self, base: str, wanted: str, scope: str, attributes: Sequence[str]) -> List[_Entry]:
         from ldap3.core.exceptions import LDAPSizeLimitExceededResult
@@ -300,12 +368,12 @@ class Directory:
         except LDAPSizeLimitExceededResult:
             pass  # what came before the limit is there all the same
         except Exception as error:
-            raise DirectoryError(f"{self._server}{'' if _is_refusal(error) else ':'} {_clause(error)}") from None
+            raise DirectoryError(f"{self.name}{'' if _is_answer(error) else ':'} {_clause(error)}") from None
         # References to other servers (searchResRef) are not followed: credentials stay with those that were named.
         found = [item for item in connection.response or () if item.get("type") == "searchResEntry"]
         # What a search that came to no end has not found proves nothing.
         if connection.result["result"] not in ((_SUCCESS, _SIZE_LIMIT_EXCEEDED) if found else (_SUCCESS,)):
-            raise DirectoryError(f"{self._server} {_unsuccessful(connection.result)}")
+            raise DirectoryError(f"{self.name} {_unsuccessful(connection.result)}")
         return [_Entry(str(item["dn"]), item["raw_attributes"]) for item in found[:MAX_ENTRIES]]
 
     # -------------------------------------------------------------- judging
@@ -314,15 +382,23 @@ class Directory:
         uri = account.uri.lower()
         exact = [entry for entry in entries if entry.one("msRTCSIP-PrimaryUserAddress").lower() == uri]
         if len(exact) > 1:
-            return Report(Finding.DUPLICATE, " and ".join(sorted(entry.dn for entry in exact)[:2]), self._server)
+            return Report(Finding.DUPLICATE, " and ".join(sorted(entry.dn for entry in exact)[:2]), self.name)
         if not exact and not entries:
-            return Report(Finding.ABSENT, "", self._server)
+            return Report(Finding.ABSENT, "", self.name)
         entry = exact[0] if exact else _nearest(entries, uri, account.user)
-        finding, detail = self._first_finding(entry, not exact, credentials) or (Finding.FINE, entry.dn)
-        return Report(finding, detail, self._server, entry.locked_since(), entry.one("sAMAccountName"))
+        name = entry.one("sAMAccountName")
+        owner = "" if entry.is_of(account.user) else name
+        catalog = self._connection is not None and self._connection.server.port in GLOBAL_CATALOG_PORTS
+        finding, detail = self._first_finding(entry, not exact, owner, credentials) or (Finding.FINE, entry.dn)
+        told = entry.shows_account(catalog)
+        return Report(finding, detail, self.name, entry.locked_since(), name, owner, told)
 
-    def _first_finding(self, entry: _Entry, other: bool, credentials: bool) -> Optional[Tuple[Finding, str]]:
-        """What explains most: the account where a password was refused, else its place in Lync."""
+    def _first_finding(
+        self, entry: _Entry, other: bool, owner: str, credentials: bool
+    ) -> Optional[Tuple[Finding, str]]:
+        """What explains most: the account where somebody cannot sign in, else its place in Lync."""
+        if credentials and owner and not other:
+            return Finding.OTHER_LOGON, owner
         of_the_account = _account_states(entry, self._now)
         of_lync = self._sip_states(entry, other)
         first, second = (of_the_account, of_lync) if credentials else (of_lync, of_the_account)
@@ -345,7 +421,10 @@ class Directory:
         if locator and locator.upper() != "SRV:":
             yield Finding.HOMED_ONLINE, locator
             return
-        pool = self._pool_of(entry.one("msRTCSIP-PrimaryHomeServer"))
+        home = entry.one("msRTCSIP-PrimaryHomeServer")
+        if home not in self._pools:  # both users have the same, as a rule
+            self._pools[home] = self._pool_of(home)
+        pool = self._pools[home]
         if pool and pool.lower() != self._target and pool.lower() != self._target.partition(".")[0]:
             yield Finding.OTHER_POOL, pool
 
@@ -366,10 +445,6 @@ class Directory:
         except DirectoryError:
             return ""
         return entries[0].one("dNSHostName") if entries else ""
-
-
-class _Unreachable(Exception):
-    """This server cannot be asked; another one may."""
 
 
 def _tls_wrapper(ca_file: Optional[str], host: str) -> Callable[..., None]:
@@ -410,6 +485,30 @@ class _Entry:
         text = self.one(name)
         return int(text) if re.fullmatch(r"-?[0-9]{1,20}", text) else None
 
+    def is_of(self, logon_name: str) -> bool:
+        """Whether the account has this logon name, as far as it is shown."""
+        own = self.one("sAMAccountName").lower()
+        full = self.one("userPrincipalName").lower()
+        logon = logon_name.lower().rpartition("\\")[2]
+        return (
+            not own
+            or self.signs_in_elsewhere
+            or logon == full
+            or logon.partition("@")[0] in (own, full.partition("@")[0])
+        )
+
+    @property
+    def signs_in_elsewhere(self) -> bool:
+        """Whether the account is in another forest, and this one stands for it, disabled (resource forest)."""
+        return bool(self.one("msRTCSIP-OriginatorSid"))
+
+    def shows_account(self, catalog: bool) -> bool:
+        """Whether it can be known if the account is disabled, locked out or expired."""
+        if self.number("userAccountControl") is None or self.signs_in_elsewhere:
+            return False
+        # A global catalog has no lockoutTime; elsewhere it is absent where there never was a lock-out.
+        return not catalog or self.number("msDS-User-Account-Control-Computed") is not None
+
     def locked_since(self) -> Optional[float]:
         """When the account was locked out, as Unix time (0: not told); None if it is not."""
         time = self.number("lockoutTime") or 0
@@ -421,8 +520,8 @@ class _Entry:
 
 def _account_states(entry: _Entry, now: float) -> Iterator[Tuple[Finding, str]]:
     control = entry.number("userAccountControl")
-    if control is None:
-        return  # a contact object has no account to sign in with, and its computed values mean nothing
+    if control is None or entry.signs_in_elsewhere:
+        return  # a contact has no account to sign in with, and its computed values mean nothing
     if control & _USER_ACCOUNT_DISABLED:
         yield Finding.DISABLED, entry.dn
     locked = entry.locked_since()
@@ -467,8 +566,8 @@ def _literal(value: str) -> str:
     return "".join(chr(octet) if chr(octet) in _PLAIN else f"\\{octet:02x}" for octet in value.encode())
 
 
-def _is_refusal(error: Exception) -> bool:
-    """Whether a server has answered and does not want us: the next one would say the same."""
+def _is_answer(error: Exception) -> bool:
+    """Whether a server has answered, with a result that is no success."""
     from ldap3.core.exceptions import LDAPOperationResult
 
     return isinstance(error, LDAPOperationResult)
@@ -496,7 +595,7 @@ _BIND_DATA = {
     "775": "refuses the bind account: it is locked out",
     "80090346": "demands LDAP channel binding (data 80090346), which this bind has not; use a simple bind over ldaps://",
 }
-_SUCCESS, _SIZE_LIMIT_EXCEEDED = 0, 4
+_SUCCESS, _SIZE_LIMIT_EXCEEDED, _INVALID_CREDENTIALS = 0, 4, 49
 _RESULTS = {
     10: "refers to another server (referral); check --ldap-base, or name that server with --ldap-uri",
     1: "refuses the search without a bind (operationsError); name a bind account with --ldap-bind",

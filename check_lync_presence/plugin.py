@@ -10,7 +10,7 @@ import os
 import re
 import socket
 import time
-from typing import Any, Dict, Generator, List, Mapping, NoReturn, Optional, Sequence
+from typing import Any, Dict, Generator, List, NoReturn, Optional, Sequence
 
 import nagiosplugin
 from nagiosplugin.performance import Performance
@@ -33,7 +33,7 @@ from .outcome import (
 )
 from .report.text import activity_log, clean, cmdlet_lines, front_end_lines, sip_log, what_failed
 from .roundtrip import World
-from .settings import Account, Settings
+from .settings import Settings
 from .stop import Stopped, finish_anyway
 
 NAME = "LYNC PRESENCE"
@@ -156,15 +156,16 @@ class _Presence(nagiosplugin.Resource):
 
     def _explain(self, outcome: Outcome, deadline: Deadline) -> None:
         from .diagnosis import diagnose
-        from .diagnosis.accounts import investigate
+        from .diagnosis.accounts import Investigation, investigate
 
-        said: Mapping[Account, str] = {}
         try:
-            said, self.proven, remark = investigate(outcome, self.settings, self._world.now(), deadline)
+            found = investigate(outcome, self.settings, self._world.now(), deadline)
         except Stopped:
-            remark = "Active Directory was not asked to the end: the check was ended from outside (SIGTERM)."
-        self.remarks += [remark] if remark else []
-        self.diagnosis = diagnose(outcome, self.settings, said)
+            text = "Active Directory was not asked to the end: the check was ended from outside (SIGTERM)."
+            found = Investigation({}, False, text)
+        self.proven = found.proven
+        self.remarks += [found.remark] if found.remark else []
+        self.diagnosis = diagnose(outcome, self.settings, found.said, found.explained)
 
     def _of_front_ends(self, outcome: Outcome) -> Generator[nagiosplugin.Metric, None, None]:
         yield nagiosplugin.Metric("front_ends", len(outcome.front_ends), min=0, context="value")

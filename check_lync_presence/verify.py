@@ -50,7 +50,7 @@ class _Accounts(nagiosplugin.Resource):
         settings = self.settings
         assert settings.directory is not None
         accounts = (settings.publisher, settings.subscriber)
-        questions = [(account, False) for account in accounts]
+        questions = [(account, True) for account in accounts]
         deadline = Deadline(settings.timeout, time.monotonic)
         self.answers = dict(zip(accounts, ask(settings.directory, settings.target, questions, time.time(), deadline)))
         for account, answer in self.answers.items():

@@ -86,7 +86,7 @@ class Directory:
         monkeypatch.setattr(directory, "ask", self._ask)
 
     def _ask(
-        self, _: Any, target: str, accounts: Sequence[Tuple[Account, bool]], now: float, deadline: Deadline
+        self, _: Any, target: str, accounts: Sequence[Tuple[Account, bool]], now: float, deadline: Deadline, *__: Any
     ) -> List[Answer]:
         self.questions += accounts
         self.limits.append(deadline.remaining)
@@ -222,11 +222,25 @@ def test_an_account_that_was_mended_succeeds_after_the_back_off(pool: Pool, aske
     assert guard.refusal(ANN) is None
 
 
+OF_LYNC = (Finding.FINE, Finding.NOT_ENABLED, Finding.SIP_DISABLED, Finding.OTHER_ADDRESS, Finding.OTHER_POOL,
+           Finding.HOMED_ONLINE)  # fmt: skip
+
+
+@pytest.mark.parametrize("finding", OF_LYNC)
+def test_what_does_not_speak_against_the_password_does_not_hold_it_back(
+    pool: Pool, asked: Directory, finding: Finding
+) -> None:
+    asked.answer = Report(finding, "", "ldaps://dc01")
+    assert held_and_then(pool, BACK_OFF, directory=DC) == [Cause.REFUSED_CREDENTIALS]
+
+
 @pytest.mark.parametrize(
     "answer",
     [
         DirectoryError("no answer in time"),
-        *(Report(finding, "", "ldaps://dc01") for finding in Finding if finding is not Finding.FINE),
+        *(Report(finding, "", "ldaps://dc01") for finding in Finding if finding not in OF_LYNC),
+        Report(Finding.FINE, "", "ldaps://dc01", told=False),
+        Report(Finding.OTHER_ADDRESS, "", "ldaps://dc01", owner="another"),
         Report(Finding.FINE, "", "ldaps://dc01", START),
         Report(Finding.FINE, "", "ldaps://dc01", 0.0),
         Report(Finding.CONTRADICTION, "", "ldaps://dc01", START),
@@ -249,7 +263,7 @@ def test_the_directory_gets_a_share_of_the_time_and_the_round_trip_what_is_left(
     limits: List[float] = []
     clock = [0.0]
 
-    def ask(_: Any, __: str, accounts: Sequence[Any], ___: float, deadline: Deadline) -> List[Answer]:
+    def ask(_: Any, __: str, accounts: Sequence[Any], ___: float, deadline: Deadline, ____: Any) -> List[Answer]:
         limits.append(deadline.remaining)
         clock[0] += deadline.remaining
         return [Report(Finding.FINE, "", "ldaps://dc01") for _ in accounts]

@@ -19,7 +19,8 @@ from ldap3.operation.search import MATCH_EQUAL, OR, FilterNode, parse_filter
 from ldap3.protocol.convert import prepare_filter_for_sending
 
 from check_lync_presence import cli
-from check_lync_presence.directory import Answer, Directory, DirectoryError, Finding, Report, _Entry, _user_filter, ask
+from check_lync_presence.directory import Answer, DirectoryError, Finding, Report, Server, _Entry, _user_filter, ask
+from check_lync_presence.lockout import BACK_OFF, LockoutGuard
 from check_lync_presence.settings import Account, DirectorySettings, Secret
 
 from . import tiny_directory as tiny
@@ -413,10 +414,49 @@ def test_a_finding_is_confirmed_by_the_next_server() -> None:
     assert answer == Report(Finding.ABSENT, "", first.uri)
 
 
-def test_a_user_in_order_needs_no_second_opinion() -> None:
-    with TinyDirectory() as first, TinyDirectory() as second:
-        ask_one(tiny.directory(first.uri, second.uri))
-        assert second.connections == 0
+def test_a_user_in_order_is_confirmed_by_the_next_server() -> None:
+    with TinyDirectory() as first, TinyDirectory() as second, TinyDirectory() as third:
+        answers = ask_all(tiny.directory(first.uri, second.uri, third.uri), ((ANN, False), (ANN, True)))
+        assert first.tags == second.tags == [BIND, SEARCH, SEARCH]
+        assert third.connections == 0
+    assert answers == [Report(Finding.FINE, f"CN=ann,{tiny.BASE}", first.uri, None, "ann")] * 2
+
+
+def test_a_user_whom_only_the_first_server_knows_is_a_contradiction() -> None:
+    with TinyDirectory() as first, TinyDirectory(tiny.finds()) as second:
+        answer = ask_one(tiny.directory(first.uri, second.uri))
+    assert isinstance(answer, Report)
+    assert (answer.finding, answer.detail) == (
+        Finding.CONTRADICTION,
+        f"{first.uri} says fine, {second.uri} says absent",
+    )
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        tiny.closes,
+        tiny.sends(b"\x30\x00", Talk.close),
+        *(tiny.finds(code=code) for code in (1, 10, 32, 50, 51, 52, 80)),
+    ],
+)
+def test_the_next_server_is_asked_when_one_cannot_search(search: tiny.Step) -> None:
+    with TinyDirectory(search) as broken, TinyDirectory() as server:
+        answers = ask_all(tiny.directory(broken.uri, server.uri), ((ANN, False), (ANN, True)))
+        assert broken.tags == [BIND, SEARCH]  # once, not for every user
+    assert [finding(answer) for answer in answers] == [Finding.FINE] * 2
+
+
+@pytest.mark.parametrize("code", [8, 13, 48, 51, 52, 53, 80])
+def test_the_next_server_is_asked_when_one_wants_no_bind(code: int) -> None:
+    with TinyDirectory(bind=tiny.says(tiny.result(BIND_DONE, code))) as busy, TinyDirectory() as server:
+        assert finding(ask_one(tiny.directory(busy.uri, server.uri))) is Finding.FINE
+
+
+def test_what_a_first_server_says_is_kept_where_the_second_hangs() -> None:
+    with TinyDirectory() as first, TinyDirectory(tiny.silent) as second:
+        answers = ask_all(tiny.directory(first.uri, second.uri), ((ANN, False), (ANN, True)), SHORT)
+    assert [finding(answer) for answer in answers] == [Finding.FINE] * 2
 
 
 @pytest.mark.parametrize("credentials", [False, True])
@@ -464,6 +504,58 @@ def test_a_server_that_does_not_name_its_base_is_said(root: List[bytes]) -> None
     with TinyDirectory(tiny.finds(*root)) as server:
         clause = reason(ask_one(server.settings._replace(base=None)))
     assert clause == "ldap://HOST does not say what its base is; name it with --ldap-base"
+
+
+# ------------------------------------------------------------- a refused bind
+
+
+@pytest.fixture
+def bound(authority: Tuple[trustme.CA, str], tmp_path: Path) -> Iterator[Callable[..., Tuple[Answer, List[int]]]]:
+    """Ask with a password, a guard that remembers, and a server that takes only this one."""
+    ca, ca_file = authority
+    guard = LockoutGuard((str(tmp_path / "state"),), "the directory")
+
+    def bind(talk: Talk, request: tiny.Request) -> None:
+        right = LDAP_PASSWORD.encode() in request.body
+        refuses = tiny.result(BIND_DONE, 49, AD_TEXT.format(data[0]))
+        talk.send(tiny.result(BIND_DONE) if right else refuses, to=request)
+
+    data = ["52e"]
+    with TinyDirectory(bind=bind, context=context_for(ca, "127.0.0.1")) as server:
+
+        def ask_with(password: str, now: float = NOW, why: str = "52e") -> Tuple[Answer, List[int]]:
+            data[0] = why
+            before = len(server.tags)
+            told = with_password(server, ca_file, password=Secret(password))
+            (answer,) = ask(told, POOL, ((ANN, False),), now, soon(5.0), guard)
+            return answer, server.tags[before:]
+
+        yield ask_with
+
+
+Bound = Callable[..., Tuple[Answer, List[int]]]
+
+
+def test_a_refused_bind_account_is_left_alone_for_a_while(bound: Bound) -> None:
+    assert bound("wrong")[1] == [BIND]
+    answer, tags = bound("wrong", NOW + BACK_OFF - 1)
+    assert tags == []
+    assert reason(answer) == (
+        "the directory refuses the bind account or its password since 2023-11-14 22:13 UTC; store the right one, this "
+        "one is tried again after 30 minutes"
+    )
+    assert bound("wrong", NOW + BACK_OFF)[1] == [BIND]
+
+
+def test_another_password_of_the_bind_account_is_tried_at_once_and_success_forgets(bound: Bound) -> None:
+    assert bound("wrong")[1] == [BIND]
+    assert finding(bound(LDAP_PASSWORD)[0]) is Finding.FINE
+    assert bound("wrong")[1] == [BIND]
+
+
+@pytest.mark.parametrize("data", ["532", "533", "701", "773", "775"])
+def test_a_bind_account_that_is_refused_for_another_reason_is_tried_again(bound: Bound, data: str) -> None:
+    assert [bound("right", why=data)[1] for _ in range(2)] == [[BIND], [BIND]]
 
 
 # ----------------------------------------------------------------- the filter
@@ -554,7 +646,7 @@ def an_entry(dn: str = "CN=ann", /, **changes: Any) -> _Entry:
 
 
 def judge(*entries: _Entry, credentials: bool = False, account: Account = ANN) -> Report:
-    asked = Directory(tiny.directory("ldap://dc01"), POOL, NOW, soon())
+    asked = Server("ldap://dc01", tiny.directory("ldap://dc01"), POOL, NOW, soon())
     return asked._judge(account, list(entries), credentials)
 
 
@@ -648,7 +740,7 @@ def test_an_account_with_one_fault_is_found_to_have_it(state: str, credentials: 
 
 
 def test_every_finding_of_one_entry_is_tested() -> None:
-    several = {Finding.ABSENT, Finding.DUPLICATE, Finding.CONTRADICTION}
+    several = {Finding.ABSENT, Finding.DUPLICATE, Finding.CONTRADICTION, Finding.OTHER_LOGON}
     assert {expected for _, expected, _ in STATES.values()} | several == set(Finding)
 
 
@@ -676,10 +768,69 @@ def test_a_lock_out_is_known_whatever_the_finding_is() -> None:
     assert (report.finding, report.locked) == (Finding.SIP_DISABLED, NOW)
 
 
+@pytest.mark.parametrize(
+    ("logon", "changes", "owner"),
+    [
+        ("CONTOSO\\ANN", {}, ""),
+        ("ann@contoso.example", {}, ""),
+        ("ann@corp.contoso.example", {}, ""),  # the implicit UPN, whatever the domain is called
+        ("CONTOSO\\ann", {"sAMAccountName": "svc1"}, ""),
+        ("CONTOSO\\an", {}, "ann"),
+        ("an@contoso.example", {}, "ann"),
+        ("CONTOSO\\an", {"sAMAccountName": None}, ""),
+        ("FABRIKAM\\an", {"msRTCSIP_OriginatorSid": b"\1\5\0\xff"}, ""),
+    ],
+)
+def test_an_address_of_another_logon_name_explains_why_nobody_can_sign_in(
+    logon: str, changes: Dict[str, Any], owner: str
+) -> None:
+    account = ANN._replace(user=logon)
+    report = judge(an_entry(**changes), credentials=True, account=account)
+    assert (report.finding, report.owner) == (Finding.OTHER_LOGON if owner else Finding.FINE, owner)
+    # It does not explain why an address is not known.
+    assert judge(an_entry(**changes), account=account).finding is Finding.FINE
+
+
+@pytest.mark.parametrize(
+    ("changes", "port", "told"),
+    [
+        ({}, 636, True),
+        ({"lockoutTime": None, "msDS_User_Account_Control_Computed": None}, 636, True),
+        ({"lockoutTime": None, "msDS_User_Account_Control_Computed": None}, 3269, False),
+        ({"lockoutTime": None}, 3269, True),
+        ({"userAccountControl": None}, 636, False),
+        ({"userAccountControl": "514", "msRTCSIP_OriginatorSid": b"\1\5\0\xff"}, 636, False),
+    ],
+)
+def test_what_is_not_shown_of_an_account_is_not_taken_for_good(
+    changes: Dict[str, Any], port: int, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("check_lync_presence.directory.GLOBAL_CATALOG_PORTS", (port,) if port == 3269 else ())
+    with TinyDirectory(tiny.finds(entry("CN=ann", user(**changes)))) as server:
+        if port == 3269:
+            place = int(server.uri.rpartition(":")[2])
+            monkeypatch.setattr("check_lync_presence.directory.GLOBAL_CATALOG_PORTS", (place,))
+        answer = ask_one(server.settings, credentials=True)
+    assert isinstance(answer, Report)
+    assert (answer.finding, answer.told) == (Finding.FINE, told)
+
+
+def test_a_pool_is_looked_up_once_for_both_users() -> None:
+    ann = entry("CN=ann", user(msRTCSIP_PrimaryHomeServer=home("1:1")))
+    pool = entry("CN=1:1", {"dNSHostName": ["pool01.contoso.example"]})
+
+    def search(talk: Talk, request: tiny.Request) -> None:
+        tiny.finds(pool if b"dNSHostName" in request.body else ann)(talk, request)
+
+    with TinyDirectory(search) as server:
+        ask_all(server.settings, ((ANN, False), (ANN, True)))
+        assert server.tags == [BIND, SEARCH, SEARCH, SEARCH]
+
+
 def test_two_with_the_address_are_two_and_one_with_it_is_one() -> None:
     assert judge(an_entry("CN=a"), an_entry("CN=b")).detail == "CN=a and CN=b"
     other = an_entry("CN=b", msRTCSIP_PrimaryUserAddress="sip:b@x")
-    assert judge(other, an_entry("CN=a")) == Report(Finding.FINE, "CN=a", "", None, "ann")
+    assert judge(other, an_entry("CN=a")) == Report(Finding.FINE, "CN=a", "ldap://dc01", None, "ann")
 
 
 @pytest.mark.parametrize(

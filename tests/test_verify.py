@@ -10,6 +10,7 @@ import nagiosplugin
 import pytest
 
 from check_lync_presence import verify
+from check_lync_presence.diagnosis.accounts import sentence
 from check_lync_presence.directory import Answer, DirectoryError, Finding, Report
 from check_lync_presence.settings import Account, SettingsError
 
@@ -42,7 +43,7 @@ def verified(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         monkeypatch.setattr(verify, "ask", ask)
         with pytest.raises(SystemExit) as end:
             verify.verify_accounts(WITH_DIRECTORY._replace(**changes))
-        assert asked == [[(ANN, False), (BEN, False)]]
+        assert asked == [[(ANN, True), (BEN, True)]]
         output = capsys.readouterr()
         assert isinstance(end.value.code, int)
         return Finished(end.value.code, output.out, output.err)
@@ -65,6 +66,12 @@ def test_two_accounts_in_order_are_ok(verified: Verify) -> None:
         f"{DC} finds nothing wrong with {BEN.uri}: enabled for SIP, not homed elsewhere, able to sign in.\n",
         "",
     )
+
+
+def test_what_cannot_be_known_is_said() -> None:
+    said = sentence(FINE._replace(told=False), ANN, WITH_DIRECTORY)
+    assert "able to sign in" not in said
+    assert "does not show whether CONTOSO\\ann can sign in" in said
 
 
 @pytest.mark.parametrize("finding", [finding for finding in Finding if finding is not Finding.FINE])

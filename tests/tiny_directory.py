@@ -72,6 +72,7 @@ def user(**changes: Union[str, bytes, None]) -> Dict[str, Values]:
         "msRTCSIP_PrimaryHomeServer": "CN=Lc Services,CN=Microsoft,CN=pool01.contoso.example,CN=Pools,CN=RTC Service,"
         f"CN=Services,CN=Configuration,{BASE}",
         "msRTCSIP_DeploymentLocator": "SRV:",
+        "msRTCSIP_OriginatorSid": None,
         "proxyAddresses": ANN.uri,
         "userPrincipalName": ANN.address,
         "sAMAccountName": "ann",

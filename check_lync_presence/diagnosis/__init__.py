@@ -6,7 +6,7 @@ Owns the sentences of advice, general ones and those for Lync. Must not know how
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Dict, List, Mapping
+from typing import Collection, Dict, List, Mapping
 
 from ..outcome import NOTIFY, SUBSCRIBE, Cause, Diagnosis, Failure, Outcome, Seen
 from ..settings import Account, Settings
@@ -16,25 +16,27 @@ from . import ms_diagnostics, simple
 MAX_NAMED = 3  # front ends in a sentence; the lines above it name all
 
 
-def diagnose(outcome: Outcome, settings: Settings, said: Mapping[Account, str] = MappingProxyType({})) -> Diagnosis:
+def diagnose(
+    outcome: Outcome,
+    settings: Settings,
+    said: Mapping[Account, str] = MappingProxyType({}),
+    explained: Collection[Failure] = (),
+) -> Diagnosis:
     """What happened and what to do about it: one sentence of advice for each cause found.
 
-    `said` is what somebody who knows better says of an account; it stands in the place of the general advice.
+    `said` is what somebody who knows better says of an account; the failures that it has `explained` get no other advice.
     """
     if not outcome.failures:
         return Diagnosis("", "", ())
     first = outcome.failures[0]
     found = next((read for read in map(ms_diagnostics.parse, first.diagnostics) if read is not None), None)
-    known = [
-        said[account] for account in (subject(failure, settings) for failure in outcome.failures) if account in said
-    ]
     by_template: Dict[str, List[Failure]] = {}
     for failure in outcome.failures:
-        if subject(failure, settings) in said and failure.cause is not Cause.HELD_BACK:
+        if failure in explained and failure.cause is not Cause.HELD_BACK:
             continue
         by_template.setdefault(_template(failure, outcome.dialect), []).append(failure)
     advice = [_advice(template, failures, settings, outcome.dialect) for template, failures in by_template.items()]
-    return Diagnosis(first.text, str(found) if found is not None else "", (*dict.fromkeys(known), *advice))
+    return Diagnosis(first.text, str(found) if found is not None else "", (*said.values(), *advice))
 
 
 def _advice(template: str, failures: List[Failure], settings: Settings, dialect: str) -> str:
@@ -70,6 +72,11 @@ def subject(failure: Failure, settings: Settings) -> Account:
     return settings.publisher
 
 
+def codes(failure: Failure) -> List[int]:
+    """The ids of its ms-diagnostics."""
+    return [found.code for found in map(ms_diagnostics.parse, failure.diagnostics) if found is not None]
+
+
 def _template(failure: Failure, dialect: str) -> str:
     advice = _of_simple(failure) if dialect == "simple" else ""
     advice = advice or _of_lync(failure)
@@ -98,9 +105,9 @@ def _of_lync(failure: Failure) -> str:
     if failure.cause is Cause.NO_NOTIFICATION:
         return _SEEN[failure.seen]
     if failure.cause in (Cause.STATUS, Cause.DEREGISTERED):
-        for diagnostic in filter(None, map(ms_diagnostics.parse, failure.diagnostics)):
-            if diagnostic.code in ms_diagnostics.ADVICE:
-                return ms_diagnostics.ADVICE[diagnostic.code]
+        for code in codes(failure):
+            if code in ms_diagnostics.ADVICE:
+                return ms_diagnostics.ADVICE[code]
     if failure.cause is Cause.STATUS:
         return (_STATUS.get(failure.status or 0) or _STATUS_OTHER) + _wish(failure)
     return _CAUSES[failure.cause]

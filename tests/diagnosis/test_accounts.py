@@ -57,8 +57,8 @@ def refused(account: Account) -> Failure:
     return failure(Cause.REFUSED_CREDENTIALS, "401, Unauthorized", REGISTER, account.uri, 401)
 
 
-def answered(status: int, activity: str, account: Account) -> Failure:
-    return failure(Cause.STATUS, f"{status}, No", activity, account.uri, status)
+def answered(status: int, activity: str, account: Account, *diagnostics: str) -> Failure:
+    return failure(Cause.STATUS, f"{status}, No", activity, account.uri, status, diagnostics)
 
 
 # ------------------------------------------------------------- who is asked about
@@ -73,9 +73,8 @@ def answered(status: int, activity: str, account: Account) -> Failure:
         (answered(404, REGISTER, ANN), ANN, False),
         (answered(404, REGISTER, BEN), BEN, False),
         (answered(403, REGISTER, BEN), BEN, False),
-        (answered(404, SUBSCRIBE, BEN), ANN, False),
-        (answered(403, SUBSCRIBE, BEN), BEN, False),
         (answered(403, PUBLISH, ANN), ANN, False),
+        (answered(403, REGISTER, BEN, '4004;reason="x"'), BEN, True),
         (failure(Cause.DEREGISTERED, user=BEN.uri, detail="rejected"), BEN, False),
     ],
 )
@@ -87,9 +86,27 @@ def test_an_account_that_could_be_the_fault_is_asked_about(
     assert list(result.said) == [account]
 
 
+@pytest.mark.parametrize(("status", "likelier"), [(404, ANN), (403, BEN)])
+def test_both_are_asked_about_where_a_watcher_does_not_get_to_a_presentity(
+    asked: Asked, status: int, likelier: Account
+) -> None:
+    found = answered(status, SUBSCRIBE, BEN)
+    assert not looked_into(found).proven
+    assert asked.questions[0] == (likelier, False)
+    assert {account for account, _ in asked.questions} == {ANN, BEN}
+
+
+@pytest.mark.parametrize("culprit", [ANN, BEN])
+def test_one_of_two_is_enough_to_explain_why_they_do_not_get_together(asked: Asked, culprit: Account) -> None:
+    asked.answers[culprit.uri] = report(Finding.SIP_DISABLED)
+    result = looked_into(answered(404, SUBSCRIBE, BEN))
+    assert (list(result.said), result.proven) == ([culprit], True)  # and the pool is not blamed beside
+
+
 @pytest.mark.parametrize(
     "found",
     [
+        *(answered(403, REGISTER, ANN, f'{code};reason="x"') for code in (17000, 17001, 17002, 17003)),
         *(failure(cause, user=ANN.uri) for cause in Cause if cause not in (Cause.REFUSED_CREDENTIALS, Cause.HELD_BACK)),
         *(answered(status, REGISTER, ANN) for status in (400, 401, 407, 480, 500, 503)),
         failure(Cause.DEREGISTERED, user=ANN.uri, detail="deactivated"),
@@ -103,7 +120,7 @@ def test_what_no_account_explains_is_not_asked_about(asked: Asked, found: Failur
 
 
 def test_two_failures_of_one_account_are_one_question(asked: Asked) -> None:
-    looked_into(answered(404, SUBSCRIBE, BEN), answered(403, SELF_SUBSCRIBE, ANN))
+    looked_into(answered(404, REGISTER, ANN), answered(403, SELF_SUBSCRIBE, ANN))
     assert asked.questions == [(ANN, False)]
 
 
@@ -192,9 +209,32 @@ def test_what_is_known_of_one_user_is_said_though_not_of_the_other(asked: Asked)
 def test_what_the_directory_says_stands_in_the_place_of_the_general_advice(asked: Asked) -> None:
     outcome = failed(answered(404, REGISTER, ANN), failure(Cause.CLOSED, "Closed.", user=BEN.uri))
     asked.answers[ANN.uri] = report(Finding.SIP_DISABLED)
-    said = investigate(outcome, WITH_DIRECTORY, NOW, soon()).said
+    found = investigate(outcome, WITH_DIRECTORY, NOW, soon())
     general = diagnose(outcome, WITH_DIRECTORY).advice
-    assert diagnose(outcome, WITH_DIRECTORY, said).advice == (said[ANN], general[1])
+    advice = diagnose(outcome, WITH_DIRECTORY, found.said, found.explained).advice
+    assert advice == (found.said[ANN], general[1])
+
+
+@pytest.mark.parametrize(
+    ("found", "kept"),
+    [
+        (answered(404, REGISTER, ANN), False),
+        (answered(404, REGISTER, ANN, '4005;reason="x"'), False),
+        (answered(404, REGISTER, ANN, '1005;reason="x"'), True),
+        (answered(403, REGISTER, ANN), True),
+        (answered(403, REGISTER, ANN, '4003;reason="x"'), True),
+        (answered(403, REGISTER, ANN, '4004;reason="x"'), True),
+        (failure(Cause.DEREGISTERED, user=ANN.uri, detail="rejected", diagnostics=("4141",)), True),
+        (refused(ANN), False),
+    ],
+)
+def test_an_account_in_order_does_not_hide_what_the_server_has_said(asked: Asked, found: Failure, kept: bool) -> None:
+    outcome = failed(found)
+    (general,) = diagnose(outcome, WITH_DIRECTORY).advice
+    result = investigate(outcome, WITH_DIRECTORY, NOW, soon())
+    advice = diagnose(outcome, WITH_DIRECTORY, result.said, result.explained).advice
+    assert advice == ((result.said[ANN], general) if kept else (result.said[ANN],))
+    assert ("User Replicator" in result.said[ANN]) == (not kept and found.status == 404)
 
 
 def test_both_files_are_named_when_both_users_are_held_back() -> None:
@@ -239,6 +279,43 @@ def test_every_finding_has_a_sentence(finding: Finding, found: Optional[Failure]
 def test_the_command_names_the_account_as_active_directory_does(logon: str, named: str, name: str) -> None:
     said = sentence(report(Finding.DISABLED, name=named), ANN._replace(user=logon), settings())
     assert said == f"The AD account {logon} is disabled: Enable-ADAccount -Identity {name}."
+
+
+def test_another_account_than_that_of_the_logon_name_is_called_by_its_own() -> None:
+    found = report(Finding.DISABLED, name="svc.ann")._replace(owner="svc.ann")
+    assert sentence(found, ANN, settings()) == "The AD account svc.ann is disabled: Enable-ADAccount -Identity svc.ann."
+    found = report(Finding.OTHER_LOGON, "svc.ann")._replace(owner="svc.ann")
+    assert sentence(found, ANN, settings()).startswith(f"{ANN.uri} is the SIP address of svc.ann, not of {ANN.user}: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "quoted"),
+    [
+        ("ann", "ann"),
+        ("ann_b.c@d", "ann_b.c@d"),
+        ("ünal-2", "ünal-2"),
+        ("svc test", "'svc test'"),
+        ("o(ne", "'o(ne'"),
+        ("a;Remove-Item", "'a;Remove-Item'"),
+        ("$home", "'$home'"),
+        ("-Confirm", "'-Confirm'"),
+        ("o'neil", "'o''neil'"),
+        ("o’neil", "'o’’neil'"),
+    ],
+)
+def test_a_name_is_one_word_of_the_command(name: str, quoted: str) -> None:
+    said = sentence(report(Finding.DISABLED, name=name), ANN, settings())
+    assert said.endswith(f": Enable-ADAccount -Identity {quoted}.")
+
+
+def test_what_is_not_shown_is_not_called_in_order() -> None:
+    said = sentence(report(Finding.FINE)._replace(told=False), ANN, settings(), refused(ANN))
+    assert said.startswith(f"{DC} does not show whether {ANN.user} is disabled, locked out or expired")
+    assert "password is wrong" not in said
+
+
+def test_a_directory_without_measure_leaves_room_for_the_rest() -> None:
+    assert len(sentence(report(Finding.OTHER_ADDRESS, "x" * 5000), ANN, settings())) < 800
 
 
 def test_a_lock_out_is_told_with_its_time_where_it_is_known() -> None:

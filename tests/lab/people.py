@@ -115,7 +115,7 @@ UNKNOWN_TO_THE_POOL = (
     _row("renamed by UPN", "The account renamed@contoso.example has the SIP address sip:maiden.name@contoso.example, not "
          "sip:other@contoso.example: correct the accounts file, or Set-CsUser -Identity sip:maiden.name@contoso.example "
          "-SipAddress sip:other@contoso.example.", address("other"), "renamed@contoso.example"),
-    _row("aliased", "The account CONTOSO\\gone has the SIP address sip:new.alias@contoso.example, not "
+    _row("aliased", "The account aliased has the SIP address sip:new.alias@contoso.example, not "
          "sip:old.alias@contoso.example: correct the accounts file, or Set-CsUser -Identity sip:new.alias@contoso.example "
          "-SipAddress sip:old.alias@contoso.example.", address("old.alias"), "CONTOSO\\gone"),
     _row("twin", "Two accounts carry sip:twin@contoso.example: {dn[twin1]} and {dn[twin2]}. Take it from one of them: "
@@ -139,6 +139,9 @@ UNKNOWN_TO_THE_POOL = (
 
 # What is wrong with the AD account shows as a refused password.
 REFUSED_BY_THE_POOL = (
+    _row("other logon name", "sip:fine@contoso.example is the SIP address of fine, not of CONTOSO\\fien: correct "
+         "publisher_user or subscriber_user in the accounts file (Get-CsUser -Identity sip:fine@contoso.example).",
+         address("fine"), "CONTOSO\\fien"),
     _row("disabled", "The AD account CONTOSO\\disabled is disabled: Enable-ADAccount -Identity disabled."),
     _row("disabledoff", "The AD account CONTOSO\\disabledoff is disabled: Enable-ADAccount -Identity disabledoff."),
     _row("locked", "The AD account CONTOSO\\locked has been locked out since {time}: Unlock-ADAccount -Identity locked; "

@@ -324,6 +324,29 @@ def test_a_ticket_is_enough_for_the_bind(
     assert sentences(done) == [SWITCHED_OFF.sentence]
 
 
+def test_a_keytab_is_enough_for_the_bind(
+    samba: SambaAD, kerberos: Dict[str, str], pools: Pools, certificates: Certificates, tmp_path: Path
+) -> None:
+    keytab = tmp_path / "monitor.keytab"
+    samba.export_keytab("monitor", keytab)
+    own = {**kerberos, "KRB5CCNAME": f"FILE:{tmp_path / 'none'}", "KRB5_CLIENT_KTNAME": str(keytab)}
+    given = options(samba.ldaps, certificates.ca, None, "--ldap-auth", "kerberos")
+    done = pools.check(tmp_path, UNKNOWN, SWITCHED_OFF.uri, SWITCHED_OFF.logon, *given, LDAP_PASSWORD="", **own)
+    assert verdict(done) == not_found(SWITCHED_OFF.uri)
+    assert sentences(done) == [SWITCHED_OFF.sentence]
+
+
+def test_a_server_that_demands_signing_is_named(
+    samba: SambaAD, kerberos: Dict[str, str], pools: Pools, certificates: Certificates, tmp_path: Path
+) -> None:
+    given = options(samba.ldap, certificates.ca, None, "--ldap-auth", "kerberos")
+    done = pools.check(tmp_path, UNKNOWN, FINE.uri, FINE.logon, *given, LDAP_PASSWORD="", **kerberos)
+    assert verdict(done) == not_found(FINE.uri, "CRITICAL")
+    assert not_asked(done) == (
+        f"{samba.ldap} demands LDAP signing or encryption (strongerAuthRequired); use ldaps:// or --ldap-starttls."
+    )
+
+
 def test_a_missing_ticket_is_named(
     samba: SambaAD, kerberos: Dict[str, str], pools: Pools, certificates: Certificates, tmp_path: Path
 ) -> None:

@@ -122,7 +122,13 @@ def test_a_user_that_the_pool_forbids_is_explained(
 ) -> None:
     done = pools.check(tmp_path, FORBIDDEN, row.uri, row.logon, *options(slapd.ldaps, certificates.ca, MONITOR))
     assert verdict(done) == failed(row.uri, "403, Forbidden", "WARNING" if row.proof else "CRITICAL")
-    assert sentences(done) == [expected(row, slapd.ldaps)]
+    if row.proof:
+        assert sentences(done) == [expected(row, slapd.ldaps)]
+    else:  # then the server's own reason counts
+        assert sentences(done) == [
+            f"{slapd.ldaps} finds nothing wrong with {row.uri}: the pool is to blame, or a policy of it.",
+            f"{row.uri} is not enabled for remote access: test from inside, or allow it in the external access policy.",
+        ]
 
 
 @pytest.mark.parametrize("state", ["critical", "unknown"])
@@ -180,6 +186,19 @@ def test_servers_that_disagree_prove_nothing(
     assert sentences(done) == [
         f"The domain controllers disagree about {SWITCHED_OFF.uri} ({slapd.ldaps} says sip disabled, {behind.ldaps} "
         "says fine): wait for the replication or mend it (repadmin /replsummary)."
+    ]
+
+
+def test_a_user_whom_the_second_server_does_not_have_yet_is_no_reason_to_blame_the_pool(
+    slapd: Slapd, behind: Slapd, pools: Pools, certificates: Certificates, tmp_path: Path
+) -> None:
+    row = next(row for row in UNKNOWN_TO_THE_POOL if row.name == "finecase")
+    given = options(slapd.ldaps, certificates.ca, MONITOR, "--ldap-uri", behind.ldaps)
+    done = pools.check(tmp_path, UNKNOWN, row.uri, row.logon, *given)
+    assert verdict(done) == not_found(row.uri, "CRITICAL")
+    assert sentences(done) == [
+        f"The domain controllers disagree about {row.uri} ({slapd.ldaps} says fine, {behind.ldaps} says absent): wait "
+        "for the replication or mend it (repadmin /replsummary)."
     ]
 
 

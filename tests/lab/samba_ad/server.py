@@ -87,7 +87,7 @@ class SambaAD(Process):
         certificate, key = certificates.issue("samba", DC, address)
         names: Dict[str, object] = {"kpasswd": free_port(), "cldap": free_port(), "kerberos": self.kerberos}
         names.update(folder=folder, address=address, key=key, certificate=certificate, ca=certificates.ca)
-        configuration = folder / "smb.conf"
+        configuration = self._configuration = folder / "smb.conf"
         configuration.write_text(CONFIGURATION.format(**names))
         for name in ("run", "ncalrpc", "cache"):
             (folder / name).mkdir(exist_ok=True)
@@ -140,6 +140,16 @@ class SambaAD(Process):
             assert connection.modify(dn(name), {"lockoutTime": [(ldap3.MODIFY_REPLACE, ["0"])]}), connection.result
         finally:
             connection.unbind()
+
+    def export_keytab(self, name: str, path: Path) -> None:
+        """Keys of an account, as ktpass writes them."""
+        done = subprocess.run(
+            ["samba-tool", "domain", "exportkeytab", str(path), f"--principal={name}", "-s", str(self._configuration)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
 
     def _connection(self, user: str, password: str) -> Any:
         import ldap3
