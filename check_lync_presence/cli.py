@@ -292,7 +292,7 @@ class _Values:
         if value is None:
             return None if default is None else str(default)
         if value == "" or "\0" in value or "\n" in value or "\r" in value:
-            raise SettingsError(f"{self.name(key)} is empty or has a line break in it")
+            raise SettingsError(f"{self.name(key)} is empty, or has a line break or a NUL in it")
         return str(value)
 
     def list(self, key: str) -> List[str]:

@@ -22,6 +22,7 @@ from .mechanism import Mechanism, Ntlm, SignInOptions
 
 _MAX_OPAQUE = 256  # real ones have 8 characters
 MAX_LEGS = 8  # a TLS handshake takes three; no scheme more than a server that splits what it says
+_CLOCKS_DIFFER = "1013"  # ms-diagnostics of a 401 that says nothing of the password
 
 
 class SignedIn(NamedTuple):
@@ -131,4 +132,6 @@ def _no_scheme(menu: Dict[str, AuthHeader]) -> PresenceError:
 
 def _refused(response: Response) -> PresenceError:
     error = status_error(response)
+    if any(value.partition(";")[0].strip() == _CLOCKS_DIFFER for value in error.diagnostics):
+        return error
     return PresenceError(Cause.REFUSED_CREDENTIALS, str(error), error.status, error.diagnostics)

@@ -90,6 +90,14 @@ def test_reading_takes_no_more_time_than_the_text_is_long() -> None:
     assert time.monotonic() - started < HANG
 
 
+def test_every_code_that_a_presence_check_meets_is_decoded() -> None:
+    sip_stack = {*range(1000, 1011), 1012, 1013, 1014, 1017, 1027, 1034, 1036, 1038, 1039, 1046, 1047}
+    presence = {*range(2003, 2015), 2016, 2057, 2141, 2165}
+    user_services = {*range(4000, 4014), 4055, 4141}
+    others = {*range(5000, 5005), 15030, 17000, 17001, 17002, 17003}
+    assert set(ADVICE) == sip_stack | presence | user_services | others
+
+
 @pytest.mark.parametrize("code", ADVICE)
 def test_the_advice_of_a_code_names_only_what_there_is_a_name_for(code: int) -> None:
     names = {name for _, name, _, _ in string.Formatter().parse(ADVICE[code]) if name is not None}

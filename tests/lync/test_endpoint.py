@@ -98,6 +98,13 @@ def test_the_password_is_tried_once_and_never_twice() -> None:
     assert pool.tokens == {ANN.uri: 1}
 
 
+def test_clocks_that_differ_are_no_refused_password() -> None:
+    error = register_error(Refusing(3, 401, ("ms-diagnostics", '1013 ;reason="Significant time skew"')))
+    assert (error.cause, error.status) == (Cause.STATUS, 401)
+    error = register_error(Refusing(3, 401, ("ms-diagnostics", '1000;reason="Final handshake failed"')))
+    assert error.cause is Cause.REFUSED_CREDENTIALS
+
+
 def test_a_user_name_of_either_form_signs_in() -> None:
     with TinyPool() as pool, registered(pool, BEN):
         pass
