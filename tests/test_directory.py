@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+import socket
 import ssl
 import time
 from contextlib import ExitStack
@@ -341,6 +342,16 @@ def test_a_ca_file_that_cannot_be_used_is_named(tmp_path: Path, content: Optiona
         path.write_text(content)
     answer = ask_one(tiny.directory("ldaps://127.0.0.1:1", ca_file=str(path)))
     assert reason(answer) == f"cannot use the CA file {path}: {said}"
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_request_does_not_wait_for_an_acknowledgement(authority: Tuple[trustme.CA, str], encrypted: bool) -> None:
+    ca, ca_file = authority
+    with TinyDirectory(context=context_for(ca, "127.0.0.1") if encrypted else None) as server:
+        asked = Server(server.uri, server.settings._replace(ca_file=ca_file), POOL, NOW, soon())
+        asked.report(ANN, False, 1)
+        assert asked._connection.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        asked.close()
 
 
 def test_a_password_is_not_sent_in_clear_text() -> None:

@@ -174,6 +174,20 @@ def test_one_user_at_fault_does_not_explain_why_the_other_is_not_known(
     ]
 
 
+@pytest.mark.parametrize("row", [SWITCHED_OFF, FINE], ids=lambda row: row.name)
+def test_both_are_looked_up_where_one_cannot_watch_the_other(
+    row: Row, slapd: Slapd, pools: Pools, certificates: Certificates, tmp_path: Path
+) -> None:
+    given = options(slapd.ldaps, certificates.ca, MONITOR)
+    done = pools.check(tmp_path, "presentity-unknown", row.uri, row.logon, *given)
+    assert done.code == (1 if row.proof else 2)
+    assert done.first_line.startswith(
+        f"LYNC PRESENCE {'WARNING' if row.proof else 'CRITICAL'} - SubscribePresence failed"
+    )
+    of_ben = [] if row.proof else [expected(row, slapd.ldaps).replace(row.uri, BEN)]
+    assert sentences(done) == [expected(row, slapd.ldaps), *of_ben]
+
+
 # ------------------------------------------------------------------ several servers
 
 
@@ -291,6 +305,19 @@ def test_a_wrong_bind_password_is_named(slapd: Slapd, pools: Pools, certificates
     assert verdict(done) == not_found(FINE.uri, "CRITICAL")
     assert not_asked(done) == f"{slapd.ldaps} refuses the bind account or its password."
     assert "Not-This-One" not in done.stdout
+
+
+def test_a_refused_bind_account_is_not_tried_by_every_check(
+    slapd: Slapd, pools: Pools, certificates: Certificates, tmp_path: Path
+) -> None:
+    given = (FINE.uri, FINE.logon, *options(slapd.ldaps, certificates.ca, MONITOR))
+    pools.check(tmp_path, UNKNOWN, *given, LDAP_PASSWORD="Not-This-One")
+    before = slapd.operations()
+    done = pools.check(tmp_path, UNKNOWN, *given, LDAP_PASSWORD="Not-This-One")
+    assert slapd.operations() == before
+    assert verdict(done) == not_found(FINE.uri, "CRITICAL")
+    assert not_asked(done).startswith("the directory refuses the bind account or its password since {time}; ")
+    assert sentences(pools.check(tmp_path, UNKNOWN, *given)) == [FINE.sentence.format(server=slapd.ldaps)]
 
 
 @pytest.mark.parametrize(
@@ -423,10 +450,27 @@ def answers(slapd: Slapd, certificates: Certificates, accounts: List[Account]) -
     return ask(settings, POOL, questions, time.time(), Deadline(20.0, time.monotonic))
 
 
-def test_a_star_in_an_address_does_not_find_ann(slapd: Slapd, certificates: Certificates, tmp_path: Path) -> None:
-    uri = address("an*")
-    done = verify(tmp_path, uri, "CONTOSO\\an*", *options(slapd.ldaps, certificates.ca, MONITOR))
+@pytest.mark.parametrize("number", range(len(ODD)))
+def test_an_odd_address_can_be_typed(number: int, slapd: Slapd, certificates: Certificates, tmp_path: Path) -> None:
+    given = ["--publisher", address(ODD[number]), "--publisher-user", f"CONTOSO\\odd{number}"]
+    more = options(slapd.ldaps, certificates.ca, MONITOR, *given)
+    done = verify(tmp_path, FINE.uri, FINE.logon, *more, PUBLISHER_PASSWORD=PASSWORD)
+    assert (done.code, done.lines[1].count("finds nothing wrong with")) == (0, 1), done.stdout
+
+
+@pytest.mark.parametrize("name", ["an*", "*", "ann)(objectClass=*", "a\\6en", "anñ", "%61nn"])
+def test_an_address_does_not_find_what_it_would_mean_to_a_filter(
+    name: str, slapd: Slapd, certificates: Certificates, tmp_path: Path
+) -> None:
+    uri, logon = address(name), f"CONTOSO\\{name}"
+    done = verify(tmp_path, uri, logon, *options(slapd.ldaps, certificates.ca, MONITOR))
     assert verdict(done) == (1, f"LYNC PRESENCE WARNING - accounts of {POOL}: {uri} absent, {BEN} in order")
+
+
+def test_an_address_with_a_nul_is_none(slapd: Slapd, certificates: Certificates, tmp_path: Path) -> None:
+    done = verify(tmp_path, address("an\0n"), "CONTOSO\\ann", *options(slapd.ldaps, certificates.ca, MONITOR))
+    assert done.code == 3
+    assert done.first_line.endswith("accounts.ini is empty, or has a line break or a NUL in it")
 
 
 # ------------------------------------------------------------------ --verify-accounts
