@@ -79,6 +79,10 @@ class Finding(enum.Enum):
     FINE = "fine"
 
 
+# What a server that does not show the account's state cannot contradict.
+OF_THE_ACCOUNT = (Finding.DISABLED, Finding.LOCKED, Finding.EXPIRED, Finding.PASSWORD_EXPIRED, Finding.MUST_CHANGE)
+
+
 class Report(NamedTuple):
     """What the directory says of one account. `detail` is what the finding names (an address, a pool, a DN, a time);
     `server` is who said it; `locked` is the Unix time of a lock-out (0: not told), None where there is none; `name` is
@@ -113,8 +117,11 @@ def ask(
 
     ldap3 blocks, and some of its waits have no limit of their own: it works in a thread that nobody waits for.
     """
-    silent = DirectoryError(f"no answer within {deadline.remaining:.3g} s")
+    limit = deadline.remaining
+    silent = DirectoryError(f"no answer within {limit:.3g} s" if limit else "no time was left")
     answers: List[Answer] = [silent] * len(accounts)
+    if not limit:
+        return answers
 
     def work() -> None:
         directory = Directory(settings, target, now, deadline, guard)
@@ -133,7 +140,7 @@ def ask(
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    thread.join(deadline.remaining)
+    thread.join(limit)
     return list(answers)
 
 
@@ -175,8 +182,9 @@ class Directory:
                 break
             except DirectoryError:
                 continue
-            if second.finding is first.finding:
-                return first
+            known = [report for report in (first, second) if report.told or report.finding is not Finding.FINE]
+            if second.finding is first.finding or (len(known) == 1 and known[0].finding in OF_THE_ACCOUNT):
+                return known[0] if known else first
             detail = f"{first.server} says {first.finding.value}, {second.server} says {second.finding.value}"
             locked = second.locked if first.locked is None else first.locked
             return first._replace(finding=Finding.CONTRADICTION, detail=detail, locked=locked)

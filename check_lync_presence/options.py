@@ -107,7 +107,7 @@ GROUPS = (
         "the directory, asked about an account that the pool refuses",
         (
             Option(("--ldap-uri",), "ldaps://dc01.contoso.example, or ldap:// with --ldap-starttls; repeatable: the next one "
-                   "is asked when one does not answer, and to confirm what is found", metavar="URI", repeatable=True,
+                   "is asked when one does not answer, and to compare what they say", metavar="URI", repeatable=True,
                    cmdlet="Get-CsUser"),
             Option(("--ldap-base",), "where to search; default: what the server names as its base", metavar="DN"),
             Option(("--ldap-bind",), "bind account: UPN, DN or DOMAIN\\name; it needs no rights beyond reading",

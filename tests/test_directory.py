@@ -204,8 +204,8 @@ def test_a_port_that_nobody_listens_on_is_said_for_each_account(where: str) -> N
 def test_no_time_left_is_said_and_nothing_is_asked() -> None:
     with TinyDirectory() as server:
         answers = ask_all(server.settings, ((ANN, False), (BEN, False)), seconds=0.0)
-        assert server.requests == []
-    assert all(isinstance(answer, DirectoryError) for answer in answers)
+        assert server.connections == 0
+    assert [reason(answer) for answer in answers] == ["no time was left"] * 2
 
 
 def test_an_answer_for_one_user_is_kept_when_there_is_none_for_the_other() -> None:
@@ -462,6 +462,24 @@ def test_the_next_server_is_asked_when_one_cannot_search(search: tiny.Step) -> N
 def test_the_next_server_is_asked_when_one_wants_no_bind(code: int) -> None:
     with TinyDirectory(bind=tiny.says(tiny.result(BIND_DONE, code))) as busy, TinyDirectory() as server:
         assert finding(ask_one(tiny.directory(busy.uri, server.uri))) is Finding.FINE
+
+
+@pytest.mark.parametrize("catalog_first", [False, True])
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [({}, Finding.FINE), ({"userAccountControl": "514"}, Finding.DISABLED), (None, Finding.CONTRADICTION)],
+)
+def test_who_does_not_see_the_account_does_not_contradict_who_does(
+    catalog_first: bool, changes: Optional[Dict[str, str]], expected: Finding
+) -> None:
+    blind = tiny.finds(entry("CN=ann", user(userAccountControl=None)))
+    sees = tiny.finds(*([] if changes is None else [entry("CN=ann", user(**changes))]))
+    with TinyDirectory(blind) as catalog, TinyDirectory(sees) as controller:
+        servers = (catalog, controller) if catalog_first else (controller, catalog)
+        answer = ask_one(tiny.directory(*(server.uri for server in servers)), credentials=True)
+    assert finding(answer) is expected
+    assert isinstance(answer, Report)
+    assert answer.told or expected is Finding.CONTRADICTION
 
 
 def test_what_a_first_server_says_is_kept_where_the_second_hangs() -> None:
