@@ -63,7 +63,7 @@ def _may_try_again(refusal: Refusal, account: Account, settings: Settings, world
 
     soon = deadline.within(settings.timeout * ASKING_SHARE)
     guard = LockoutGuard(settings.state_folders, "the directory")
-    (answer,) = ask(settings.directory, settings.target, [(account, True)], world.now(), soon, guard)
+    (answer,) = ask(settings.directory, settings.pool_of, [(account, True)], world.now(), soon, guard)
     if isinstance(answer, DirectoryError) or answer.locked is not None or not answer.told or answer.owner:
         return False
     # What is wrong with the account's place in Lync is no reason to leave its password alone for ever.

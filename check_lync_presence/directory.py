@@ -104,7 +104,7 @@ Answer = Union[Report, DirectoryError]
 
 def ask(
     settings: DirectorySettings,
-    target: str,
+    pool_of: Callable[[Account], str],
     accounts: Sequence[Tuple[Account, bool]],
     now: float,
     deadline: Deadline,
@@ -112,8 +112,8 @@ def ask(
 ) -> List[Answer]:
     """Look accounts up; an answer for each, never later than the deadline.
 
-    With each account: whether it is asked why it cannot sign in, or else why it is not found. `now` is the time of day;
-    `target` the FQDN of the pool that the accounts should be homed on; `guard` remembers a refused bind account.
+    With each account: whether it is asked why it cannot sign in, or else why it is not found. `pool_of` tells the
+    FQDN of the pool that one should be homed on, `now` the time of day; `guard` remembers a refused bind account.
 
     ldap3 blocks, and some of its waits have no limit of their own: it works in a thread that nobody waits for.
     """
@@ -124,7 +124,7 @@ def ask(
         return answers
 
     def work() -> None:
-        directory = Directory(settings, target, now, deadline, guard)
+        directory = Directory(settings, pool_of, now, deadline, guard)
         try:
             for index, (account, credentials) in enumerate(accounts):
                 try:
@@ -150,12 +150,12 @@ class Directory:
     def __init__(
         self,
         settings: DirectorySettings,
-        target: str,
+        pool_of: Callable[[Account], str],
         now: float,
         deadline: Deadline,
         guard: Optional[LockoutGuard] = None,
     ) -> None:
-        self._servers = [Server(uri, settings, target, now, deadline, guard) for uri in settings.uris]
+        self._servers = [Server(uri, settings, pool_of, now, deadline, guard) for uri in settings.uris]
 
     def close(self) -> None:
         for server in self._servers:
@@ -198,7 +198,7 @@ class Server:
         self,
         uri: str,
         settings: DirectorySettings,
-        target: str,
+        pool_of: Callable[[Account], str],
         now: float,
         deadline: Deadline,
         guard: Optional[LockoutGuard] = None,
@@ -207,7 +207,7 @@ class Server:
         self.fault: Optional[DirectoryError] = None
         self._uri = uri
         self._settings = settings
-        self._target = target.lower()
+        self._pool_of = pool_of
         self._now = now
         self._deadline = deadline
         self._guard = guard
@@ -396,23 +396,24 @@ class Server:
         entry = exact[0] if exact else _nearest(entries, uri, account.user)
         name = entry.one("sAMAccountName")
         owner = "" if entry.is_of(account.user) else name
+        pool = self._pool_of(account).lower()
         catalog = self._connection is not None and self._connection.server.port in GLOBAL_CATALOG_PORTS
-        finding, detail = self._first_finding(entry, not exact, owner, credentials) or (Finding.FINE, entry.dn)
+        finding, detail = self._first_finding(entry, not exact, owner, credentials, pool) or (Finding.FINE, entry.dn)
         told = entry.shows_account(catalog)
         return Report(finding, detail, self.name, entry.locked_since(), name, owner, told)
 
     def _first_finding(
-        self, entry: _Entry, other: bool, owner: str, credentials: bool
+        self, entry: _Entry, other: bool, owner: str, credentials: bool, pool: str
     ) -> Optional[Tuple[Finding, str]]:
         """What explains most: the account where somebody cannot sign in, else its place in Lync."""
         if credentials and owner and not other:
             return Finding.OTHER_LOGON, owner
         of_the_account = _account_states(entry, self._now)
-        of_lync = self._sip_states(entry, other)
+        of_lync = self._sip_states(entry, other, pool)
         first, second = (of_the_account, of_lync) if credentials else (of_lync, of_the_account)
         return next(first, None) or next(second, None)
 
-    def _sip_states(self, entry: _Entry, other: bool) -> Iterator[Tuple[Finding, str]]:
+    def _sip_states(self, entry: _Entry, other: bool, pool: str) -> Iterator[Tuple[Finding, str]]:
         address = entry.one("msRTCSIP-PrimaryUserAddress")
         enabled = entry.one("msRTCSIP-UserEnabled").upper()
         if not address or not enabled:
@@ -422,21 +423,21 @@ class Server:
         elif enabled != "TRUE":
             yield Finding.SIP_DISABLED, entry.dn
         else:
-            yield from self._homes(entry)
+            yield from self._homes(entry, pool)
 
-    def _homes(self, entry: _Entry) -> Iterator[Tuple[Finding, str]]:
+    def _homes(self, entry: _Entry, wanted: str) -> Iterator[Tuple[Finding, str]]:
         locator = entry.one("msRTCSIP-DeploymentLocator")
         if locator and locator.upper() != "SRV:":
             yield Finding.HOMED_ONLINE, locator
             return
         home = entry.one("msRTCSIP-PrimaryHomeServer")
         if home not in self._pools:  # both users have the same, as a rule
-            self._pools[home] = self._pool_of(home)
+            self._pools[home] = self._pool_named(home)
         pool = self._pools[home]
-        if pool and pool.lower() != self._target and pool.lower() != self._target.partition(".")[0]:
+        if pool and pool.lower() not in (wanted, wanted.partition(".")[0]):
             yield Finding.OTHER_POOL, pool
 
-    def _pool_of(self, home_server: str) -> str:
+    def _pool_named(self, home_server: str) -> str:
         """The pool's name, ``""`` where the directory does not tell it."""
         match = _POOL_NAME.match(home_server)
         if match is None:

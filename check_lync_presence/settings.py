@@ -125,6 +125,10 @@ class Settings(NamedTuple):
         """The dialect as far as it is known before a server has answered: ``"lync"`` or ``"simple"``."""
         return "simple" if self.protocol == "simple" else "lync"
 
+    def pool_of(self, account: Account) -> str:
+        """The FQDN of the pool that `account` signs in at."""
+        return self.subscriber_target or self.target if account == self.subscriber else self.target
+
     @property
     def secrets(self) -> Tuple[str, ...]:
         """What must not appear in any output."""

@@ -52,7 +52,7 @@ class _Accounts(nagiosplugin.Resource):
         accounts = (settings.publisher, settings.subscriber)
         questions = [(account, True) for account in accounts]
         deadline = Deadline(settings.timeout, time.monotonic)
-        self.answers = dict(zip(accounts, ask(settings.directory, settings.target, questions, time.time(), deadline)))
+        self.answers = dict(zip(accounts, ask(settings.directory, settings.pool_of, questions, time.time(), deadline)))
         for account, answer in self.answers.items():
             yield nagiosplugin.Metric(account.uri, answer, context="account")
 

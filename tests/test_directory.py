@@ -43,7 +43,7 @@ def ask_all(
 ) -> List[Answer]:
     """The answers, which must not be late."""
     started = time.monotonic()
-    answers = ask(settings, POOL, accounts, NOW, soon(seconds))
+    answers = ask(settings, lambda _: POOL, accounts, NOW, soon(seconds))
     assert time.monotonic() - started < seconds + SLACK
     assert len(answers) == len(accounts)
     return answers
@@ -348,7 +348,7 @@ def test_a_ca_file_that_cannot_be_used_is_named(tmp_path: Path, content: Optiona
 def test_a_request_does_not_wait_for_an_acknowledgement(authority: Tuple[trustme.CA, str], encrypted: bool) -> None:
     ca, ca_file = authority
     with TinyDirectory(context=context_for(ca, "127.0.0.1") if encrypted else None) as server:
-        asked = Server(server.uri, server.settings._replace(ca_file=ca_file), POOL, NOW, soon())
+        asked = Server(server.uri, server.settings._replace(ca_file=ca_file), lambda _: POOL, NOW, soon())
         asked.report(ANN, False, 1)
         assert asked._connection.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         asked.close()
@@ -556,7 +556,7 @@ def bound(authority: Tuple[trustme.CA, str], tmp_path: Path) -> Iterator[Callabl
             data[0] = why
             before = len(server.tags)
             told = with_password(server, ca_file, password=Secret(password))
-            (answer,) = ask(told, POOL, ((ANN, False),), now, soon(5.0), guard)
+            (answer,) = ask(told, lambda _: POOL, ((ANN, False),), now, soon(5.0), guard)
             return answer, server.tags[before:]
 
         yield ask_with
@@ -675,7 +675,7 @@ def an_entry(dn: str = "CN=ann", /, **changes: Any) -> _Entry:
 
 
 def judge(*entries: _Entry, credentials: bool = False, account: Account = ANN) -> Report:
-    asked = Server("ldap://dc01", tiny.directory("ldap://dc01"), POOL, NOW, soon())
+    asked = Server("ldap://dc01", tiny.directory("ldap://dc01"), lambda _: POOL, NOW, soon())
     return asked._judge(account, list(entries), credentials)
 
 
@@ -854,6 +854,20 @@ def test_a_pool_is_looked_up_once_for_both_users() -> None:
     with TinyDirectory(search) as server:
         ask_all(server.settings, ((ANN, False), (ANN, True)))
         assert server.tags == [BIND, SEARCH, SEARCH, SEARCH]
+
+
+def test_each_user_has_a_pool_of_its_own() -> None:
+    there = entry("CN=ben", user(msRTCSIP_PrimaryUserAddress=BEN.uri, msRTCSIP_PrimaryHomeServer=home("pool02")))
+
+    def search(talk: Talk, request: tiny.Request) -> None:
+        tiny.finds(there if BEN.uri.encode() in request.body.replace(b"\\40", b"@") else ANN_ENTRY)(talk, request)
+
+    with TinyDirectory(search) as server:
+        questions = ((ANN, False), (BEN, False))
+        pools = {ANN: POOL, BEN: "pool02.contoso.example"}
+        answers = ask(server.settings, pools.__getitem__, questions, NOW, soon())
+        assert [finding(answer) for answer in answers] == [Finding.FINE] * 2
+        assert [finding(answer) for answer in ask_all(server.settings, questions)] == [Finding.FINE, Finding.OTHER_POOL]
 
 
 def test_two_with_the_address_are_two_and_one_with_it_is_one() -> None:

@@ -49,7 +49,7 @@ def _advice(template: str, failures: List[Failure], settings: Settings, dialect:
         "domain": settings.publisher.domain,
         "user": " and ".join(account.uri for account in accounts),
         "logon": " and ".join(digest_user(account) if dialect == "simple" else account.user for account in accounts),
-        "pool": _where(failures) or settings.target,
+        "pool": _where(failures, settings),
         "port": settings.connect[1] if settings.connect else settings.port,
         "transport": "UDP" if settings.transport == "udp" else "TCP",
         "detail": failures[0].detail or "What answers there",
@@ -58,10 +58,13 @@ def _advice(template: str, failures: List[Failure], settings: Settings, dialect:
     return template.format_map(names)
 
 
-def _where(failures: List[Failure]) -> str:
-    """The front ends that these failures happened at, where not all were tried as one."""
+def _where(failures: List[Failure], settings: Settings) -> str:
+    """The front ends that these failures happened at, where not all were tried as one; else the pools."""
     servers = list(dict.fromkeys(failure.server for failure in failures if failure.server))
-    return ", ".join(servers[:MAX_NAMED]) + (f" and {len(servers) - MAX_NAMED} more" if servers[MAX_NAMED:] else "")
+    if servers:
+        return ", ".join(servers[:MAX_NAMED]) + (f" and {len(servers) - MAX_NAMED} more" if servers[MAX_NAMED:] else "")
+    both = {account.uri: settings.pool_of(account) for account in (settings.publisher, settings.subscriber)}
+    return " and ".join(dict.fromkeys(both.get(failure.user, settings.target) for failure in failures))
 
 
 def subject(failure: Failure, settings: Settings) -> Account:

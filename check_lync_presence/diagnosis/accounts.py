@@ -110,7 +110,7 @@ def investigate(outcome: Outcome, settings: Settings, now: float, deadline: Dead
             questions.setdefault(account, _is_of_signing_in(failure))
     guard = LockoutGuard(settings.state_folders, "the directory")
     asked = list(questions.items())
-    answers = dict(zip(questions, ask(settings.directory, settings.target, asked, now, deadline, guard)))
+    answers = dict(zip(questions, ask(settings.directory, settings.pool_of, asked, now, deadline, guard)))
     said: Dict[Account, str] = {}
     explained: List[Failure] = []
     proven = all(map(_is_of_an_account, outcome.failures))
@@ -170,7 +170,7 @@ def sentence(report: Report, account: Account, settings: Settings, failure: Opti
         "logon": report.owner or account.user,
         "given": account.user,
         "name": report.name or account.user.rpartition("\\")[2].partition("@")[0],
-        "pool": settings.target,
+        "pool": settings.pool_of(account),
         "detail": detail,
         "server": report.server,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import pytest
 from hypothesis import given
@@ -34,8 +34,10 @@ class Asked:
         self.questions: List[Tuple[Account, bool]] = []
         monkeypatch.setattr(accounts, "ask", self._ask)
 
-    def _ask(self, _: Any, target: str, questions: Sequence[Tuple[Account, bool]], *__: Any) -> List[Answer]:
-        assert target == settings().target
+    def _ask(
+        self, _: Any, pool_of: Callable[[Account], str], questions: Sequence[Tuple[Account, bool]], *__: Any
+    ) -> List[Answer]:
+        assert {pool_of(account) for account, _ in questions} == {settings().target}
         self.questions += questions
         return [self.answers.get(account.uri, report(Finding.FINE)) for account, _ in questions]
 
@@ -306,6 +308,12 @@ def test_another_account_than_that_of_the_logon_name_is_called_by_its_own() -> N
 def test_a_name_is_one_word_of_the_command(name: str, quoted: str) -> None:
     said = sentence(report(Finding.DISABLED, name=name), ANN, settings())
     assert said.endswith(f": Enable-ADAccount -Identity {quoted}.")
+
+
+def test_the_command_names_the_pool_that_the_user_signs_in_at() -> None:
+    told = settings(subscriber_target="pool02.contoso.example")
+    assert "-RegistrarPool pool02.contoso.example" in sentence(report(Finding.NOT_ENABLED), BEN, told)
+    assert "-RegistrarPool pool01.contoso.example" in sentence(report(Finding.NOT_ENABLED), ANN, told)
 
 
 def test_what_is_not_shown_is_not_called_in_order() -> None:

@@ -125,6 +125,15 @@ def test_two_different_faults_have_two_sentences() -> None:
     assert len(advice(refused(ANN.uri), not_found(REGISTER, BEN.uri))) == 2
 
 
+def test_the_pool_of_the_advice_is_the_one_that_failed() -> None:
+    told = settings(subscriber_target="pool02.contoso.example")
+    found = {user: failure(Cause.STATUS, activity=REGISTER, user=user, status=503) for user in (ANN.uri, BEN.uri)}
+    assert "on pool01.contoso.example" in diagnose(failed(found[ANN.uri]), told).advice[0]
+    assert "on pool02.contoso.example" in diagnose(failed(found[BEN.uri]), told).advice[0]
+    both = diagnose(failed(*found.values()), told).advice[0]
+    assert "on pool01.contoso.example and pool02.contoso.example" in both
+
+
 def test_the_port_of_the_advice_is_the_one_that_was_connected_to() -> None:
     outcome = failed(failure(Cause.CONNECT, "Refused."))
     assert "TCP port 45061" in diagnose(outcome, settings(connect=("127.0.0.1", 45061))).advice[0]

@@ -369,11 +369,11 @@ def test_addresses_with_characters_of_the_filter_language_find_exactly_their_acc
     )
     accounts = [Account(address(name), f"CONTOSO\\odd{number}", Secret("x")) for number, name in enumerate(ODD)]
     questions = [(account, False) for account in accounts]
-    answers = ask(settings, POOL, questions, time.time(), Deadline(20.0, time.monotonic))
+    answers = ask(settings, lambda _: POOL, questions, time.time(), Deadline(20.0, time.monotonic))
     names = [f"odd{number}" for number in range(len(ODD))]
     assert answers == [Report(Finding.FINE, dn(name), samba.ldaps, None, name) for name in names]
     star = Account(address("an*"), "CONTOSO\\an*", Secret("x"))
-    assert ask(settings, POOL, [(star, False)], time.time(), Deadline(20.0, time.monotonic)) == [
+    assert ask(settings, lambda _: POOL, [(star, False)], time.time(), Deadline(20.0, time.monotonic)) == [
         Report(Finding.ABSENT, "", samba.ldaps)
     ]
 
