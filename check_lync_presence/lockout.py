@@ -1,7 +1,7 @@
 """The lockout guard: a password that a pool has refused is not tried again until there is a reason to.
 
 A monitor that tries a wrong password every minute locks the account out in Active Directory. What was refused is
-remembered in one small file an account (nagiosplugin's Cookie), private, locked while it is open, and harmless if it
+remembered in one small file an account (nagiosplugin's Cookie), private, whole at every moment, and harmless if it
 cannot be written. Owns these files; must not know how a password is refused or who asks the directory.
 """
 
@@ -62,15 +62,22 @@ class LockoutGuard:
         if folder is None:
             return False
         path = os.path.join(folder, self._file_name(account))
-        if not _prepared(path, create=True):
+        if os.path.lexists(path) and not _prepared(path, create=False):
+            return False
+        # Put in place when it is whole: on a full disk what is known already must not be lost.
+        new = f"{path}.{os.getpid()}"
+        if not _prepared(new, create=True):
             return False
         salt = os.urandom(16).hex()
         since = former.since if former is not None else now
         try:
-            with _opened(path) as cookie:
+            with _opened(new) as cookie:
                 cookie.update(account=account.uri, since=since, tried=now, salt=salt, mark=_mark(account, salt))
                 cookie.commit()
+            os.replace(new, path)
         except (OSError, ValueError):
+            with contextlib.suppress(OSError):
+                os.unlink(new)
             return False
         return True
 

@@ -251,17 +251,19 @@ def test_without_a_place_nothing_is_remembered_and_nothing_breaks(folders: List[
     guard.forget(ANN)
 
 
-def test_a_full_disk_is_harmless(guard: LockoutGuard, folder: Path) -> None:
+def test_a_full_disk_is_harmless_and_loses_nothing(guard: LockoutGuard, folder: Path) -> None:
     guard.remember(ANN, NOW)
+    path = only_file(folder)
     former = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, former[1]))
     try:
         assert not guard.remember(ANN, NOW + 60)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, former)
-    assert guard.refusal(ANN) is None
+    assert guard.refusal(ANN) == Refusal(NOW, NOW, str(path))
+    assert only_file(folder) == path
     assert guard.remember(ANN, NOW + 120)
-    assert guard.refusal(ANN) is not None
+    assert guard.refusal(ANN) == Refusal(NOW, NOW + 120, str(path))
 
 
 # ------------------------------------------------------------- what is damaged

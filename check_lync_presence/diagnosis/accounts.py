@@ -47,8 +47,8 @@ _SENTENCES: Dict[Finding, str] = {
 }
 _VERIFIED = "{server} finds nothing wrong with {user}: enabled for SIP, not homed elsewhere, able to sign in."
 _VERIFIED_IN_PART = (
-    "{server} finds {user} enabled for SIP and not homed elsewhere; it does not show whether {logon} can sign in (a global "
-    "catalog, another forest's account, or no right to read userAccountControl)."
+    "{server} finds {user} enabled for SIP and not homed elsewhere; it does not show whether {logon} can sign in "
+    "(global catalog, other forest or no right)."
 )
 _FINE_BUT_UNKNOWN = (
     "{server} finds nothing wrong with {user}: the pool is to blame. Check the User Replicator (event LS User Replicator "
@@ -60,8 +60,8 @@ _FINE_BUT_REFUSED = (
     "refuse it."
 )
 _REFUSED_AND_NOT_TOLD = (
-    "{server} does not show whether {logon} is disabled, locked out or expired (a global catalog, another forest's account, "
-    "or no right to read userAccountControl): look with Get-ADUser -Identity {name:q} -Properties LockedOut,PasswordExpired."
+    "{server} does not show whether {logon} is disabled, locked out or expired (global catalog, other forest or no right): "
+    "look with Get-ADUser -Identity {name:q} -Properties LockedOut,PasswordExpired."
 )
 
 # What speaks for the pool or for the replication and not against the account.
