@@ -247,7 +247,8 @@ class Server:
         settings = self._settings
         parts = urlsplit(self._uri)
         encrypted = parts.scheme == "ldaps" or settings.starttls
-        if settings.auth == "simple" and not encrypted:
+        # To this host itself, as to the end of a tunnel, a password goes over no network.
+        if settings.auth == "simple" and not encrypted and not _is_loopback(parts.hostname or ""):
             raise DirectoryError(
                 f"{self.name} is not encrypted and would see the password; use ldaps:// or --ldap-starttls"
             )
@@ -656,6 +657,15 @@ def _name(uri: str) -> str:
     parts = urlsplit(uri)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
+
+
+def _is_loopback(host: str) -> bool:
+    import ipaddress
+
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _unix(filetime: int) -> float:
