@@ -445,15 +445,17 @@ def answers(slapd: Slapd, certificates: Certificates, accounts: List[Account]) -
     return ask(settings, lambda _: POOL, questions, time.time(), Deadline(20.0, time.monotonic))
 
 
-@pytest.mark.parametrize("number", range(len(ODD)))
-def test_an_odd_address_can_be_typed(number: int, slapd: Slapd, certificates: Certificates, tmp_path: Path) -> None:
-    given = ["--publisher", address(ODD[number]), "--publisher-user", f"CONTOSO\\odd{number}"]
-    more = options(slapd.ldaps, certificates.ca, MONITOR, *given)
-    done = verify(tmp_path, FINE.uri, FINE.logon, *more, PUBLISHER_PASSWORD=PASSWORD)
-    assert (done.code, done.lines[1].count("finds nothing wrong with")) == (0, 1), done.stdout
+@pytest.mark.parametrize("number", range(0, len(ODD), 2))
+def test_odd_addresses_can_be_typed(number: int, slapd: Slapd, certificates: Certificates, tmp_path: Path) -> None:
+    given: List[str] = []
+    for role, index in (("publisher", number), ("subscriber", (number + 1) % len(ODD))):
+        given += [f"--{role}", address(ODD[index]), f"--{role}-user", f"CONTOSO\\odd{index}"]
+    passwords = {"PUBLISHER_PASSWORD": PASSWORD, "SUBSCRIBER_PASSWORD": PASSWORD}
+    done = verify(tmp_path, FINE.uri, FINE.logon, *options(slapd.ldaps, certificates.ca, MONITOR, *given), **passwords)
+    assert (done.code, done.stdout.count("finds nothing wrong with")) == (0, 2), done.stdout
 
 
-@pytest.mark.parametrize("name", ["an*", "*", "ann)(objectClass=*", "a\\6en", "anñ", "%61nn"])
+@pytest.mark.parametrize("name", ["an*", "ann)(objectClass=*", "%61nn"])
 def test_an_address_does_not_find_what_it_would_mean_to_a_filter(
     name: str, slapd: Slapd, certificates: Certificates, tmp_path: Path
 ) -> None:
