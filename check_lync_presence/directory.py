@@ -124,7 +124,7 @@ def ask(
         return answers
 
     def work() -> None:
-        directory = Directory(settings, pool_of, now, deadline, guard)
+        directory = Directory([Server(uri, settings, pool_of, now, deadline, guard) for uri in settings.uris])
         try:
             for index, (account, credentials) in enumerate(accounts):
                 try:
@@ -145,17 +145,10 @@ def ask(
 
 
 class Directory:
-    """The servers of a directory, in the order of their names."""
+    """The servers of a directory, in the order in which they are asked."""
 
-    def __init__(
-        self,
-        settings: DirectorySettings,
-        pool_of: Callable[[Account], str],
-        now: float,
-        deadline: Deadline,
-        guard: Optional[LockoutGuard] = None,
-    ) -> None:
-        self._servers = [Server(uri, settings, pool_of, now, deadline, guard) for uri in settings.uris]
+    def __init__(self, servers: Sequence[Server]) -> None:
+        self._servers = servers
 
     def close(self) -> None:
         for server in self._servers:
