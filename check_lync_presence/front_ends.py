@@ -15,8 +15,9 @@ from .net.tasks import Gate, Slots, together
 from .outcome import PUBLISH, REGISTER, Cause, Failure, Outcome, Path
 from .roundtrip import GRACE, RoundTrip, Run
 
-# A Lync pool lets a user have 8 endpoints (MaxEndpointsPerUser); two are left to other monitors and to people.
-LYNC_AT_ONCE = 6
+# A Lync pool lets a user have 8 endpoints (MaxEndpointsPerUser); two are left to other monitors and to people. And each
+# publication is told to every watcher: what all at once would cost grows with the square of their number.
+AT_ONCE = 6
 
 
 async def round_trips(run: Run, located: Located) -> Outcome:
@@ -73,8 +74,7 @@ class _Pool:
     def __init__(self, run: Run, stations: Sequence[_Station]) -> None:
         self._whole = run.whole
         self._stations = stations
-        self._at_once = len(stations) if run.settings.protocol == "simple" else LYNC_AT_ONCE
-        self._slots = Slots(self._at_once)
+        self._slots = Slots(AT_ONCE)
         self._to_come = len(stations)
         self._refused = False
 
@@ -104,7 +104,7 @@ class _Pool:
 
     async def _try(self, index: int, station: _Station) -> Outcome:
         # Whoever hangs, those who wait for a slot must have their share of the time.
-        rounds = -(-self._to_come // self._at_once)
+        rounds = -(-self._to_come // AT_ONCE)
         share = self._whole.within(self._whole.remaining / rounds)
         paths: Dict[str, Path] = {}
         results = await together(
@@ -125,7 +125,7 @@ class _Pool:
     async def _across(self, index: int, share: Deadline, paths: Dict[str, Path]) -> None:
         """From this front end to its neighbour; then wait until nobody needs this one any more."""
         station, count = self._stations[index], len(self._stations)
-        ring = 1 < count <= self._at_once
+        ring = 1 < count <= AT_ONCE
         if station.trip.succeeded and (index or ring):
             before = self._stations[index - 1]
             try:

@@ -20,6 +20,7 @@ __all__ = [
     "children",
     "escape",
     "local",
+    "may_have",
     "number",
     "parse",
     "quoteattr",
@@ -49,6 +50,14 @@ def parse(body: bytes, root: str) -> Element:
     if local(element) != root:
         raise DocumentError(f"an XML document <{local(element)[:40]}> where <{root}> belongs")
     return element
+
+
+def may_have(body: bytes, text: str) -> bool:
+    """Whether a document may have `text`, letters and digits, in it: no, where it would stand there as it is.
+
+    Far cheaper than to parse it, and most of what a busy pool tells is about others.
+    """
+    return text.encode() in body or b"&#" in body or b"\0" in body  # character references, UTF-16
 
 
 def local(element: Element) -> str:

@@ -57,9 +57,10 @@ class Endpoint(Protocol):
     agent: UserAgent
     remarks: List[str]
     unread: int
-    unreadable: str
     subscribes_to_itself: bool
 
+    @property
+    def unreadable(self) -> str: ...
     @property
     def registered(self) -> bool: ...
     @property

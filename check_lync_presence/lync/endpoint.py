@@ -6,9 +6,9 @@ activities nor the other user's endpoint.
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
-from ..markup import DocumentError
+from ..markup import DocumentError, may_have
 from ..net.deadline import Deadline
 from ..outcome import Cause, PresenceError, Seen
 from ..refusal import status_error
@@ -29,6 +29,7 @@ _ROAMING_SELF = "vnd-microsoft-roaming-self"
 _ENHANCED = "msrtc-event-categories"
 
 MAX_SKEW = 300.0  # MS-SIPAE: Kerberos tolerates 5 minutes, NTLM 15
+MAX_HEARD = 100  # notifications that are kept: what was told of another marker may be asked for later
 TIMER_N = 32.0  # RFC 6665 4.1.2.4: 64 × T1 for the notification that belongs to a subscription
 
 # What a server may answer to an instance number that it does not like; anything else is not about the number.
@@ -54,7 +55,6 @@ class LyncEndpoint:
         self.remarks: List[str] = []
         self.registration: Optional[Registration] = None
         self.unread = 0
-        self.unreadable = ""
         self._epid = epid
         self._user_agent = user_agent
         self._options = options
@@ -63,7 +63,7 @@ class LyncEndpoint:
         self._register_dialog = self._dialog(account.uri)
         self._subscription: Optional[Dialog] = None
         self._self: SelfPresence = SelfPresence((), None)
-        self._notes: Set[str] = set()
+        self._heard: List[Request] = []
         self._published: List[Publication] = []
         self._replaced: List[Publication] = []
 
@@ -171,10 +171,19 @@ class LyncEndpoint:
         Raises TimeoutError, PresenceError.
         """
         assert self._subscription is not None
-        while marker not in self._notes:
+        if any(_shows(request, presentity, marker) for request in self._heard):
+            return
+        while True:
             request = await self.agent.notification(self._subscription, deadline)
-            self._notes |= self._notes_of(request, presentity)
-            self.unread += marker not in self._notes
+            self._heard = [*self._heard[1 - MAX_HEARD :], request]
+            if _shows(request, presentity, marker):
+                return
+            self.unread += 1
+
+    @property
+    def unreadable(self) -> str:
+        """Why a notification that has arrived cannot be read, ``""`` where all can be."""
+        return next(filter(None, map(_fault, reversed(self._heard))), "")
 
     async def look(self, presentity: str, marker: str, deadline: Deadline) -> Seen:
         """What a fresh subscription shows of `presentity`. Raises PresenceError, TimeoutError."""
@@ -188,9 +197,13 @@ class LyncEndpoint:
                 carrier = await self.agent.notification(self._subscription, deadline)
         finally:
             self._subscription = former
-        if marker in self._notes_of(carrier, presentity):
+        try:
+            told = _told_of(carrier, presentity)
+        except DocumentError as error:
+            raise PresenceError(Cause.PROTOCOL, f"The presence of {presentity} is {error}.") from None
+        if any(item.note == marker for item in told):
             return Seen.PUBLICATION
-        return Seen.OTHER if self._presences(carrier, presentity) else Seen.NOTHING
+        return Seen.OTHER if told else Seen.NOTHING
 
     @property
     def registered(self) -> bool:
@@ -382,21 +395,6 @@ class LyncEndpoint:
 
     # ---------------------------------------------------------- notification
 
-    def _notes_of(self, message: Message, presentity: str) -> Set[str]:
-        return {item.note for item in self._presences(message, presentity)}
-
-    def _presences(self, message: Message, presentity: str) -> List[categories.Category]:
-        """What a notification, or an answer that carries one, tells of `presentity`: categories with a content."""
-        if (message.get("Event") or "").partition(";")[0].strip().lower() != "presence":
-            return []
-        try:
-            told = categories.parse_notification(message.get("Content-Type") or "", message.body)
-        except DocumentError as error:
-            self.unreadable = str(error)
-            return []
-        found = [presence for presence in told.presences if same_address(presence.uri, presentity)]
-        return [item for presence in found for item in presence.categories if item.content is not None]
-
     def _resources(self, response: Response) -> Tuple[categories.Resource, ...]:
         if not _piggybacked(response):
             return ()
@@ -425,6 +423,35 @@ _NOTIFICATION_HEADERS = (
     ("Proxy-Require", "ms-benotify"),
 )
 _BATCH_HEADERS = (("Require", "adhoclist, categoryList"), ("Supported", "eventlist"))
+
+
+def _shows(message: Message, presentity: str, marker: str) -> bool:
+    """Whether a notification has a note of `presentity` with `marker`; one that cannot be read has not."""
+    try:
+        return may_have(message.body, marker) and any(item.note == marker for item in _told_of(message, presentity))
+    except DocumentError:
+        return False
+
+
+def _fault(message: Message) -> str:
+    """Why a notification cannot be read, ``""`` where it can."""
+    try:
+        _told_of(message, "")
+    except DocumentError as error:
+        return str(error)
+    return ""
+
+
+def _told_of(message: Message, presentity: str) -> List[categories.Category]:
+    """What a notification, or an answer that carries one, tells of `presentity`: categories with a content.
+
+    Raises DocumentError.
+    """
+    if (message.get("Event") or "").partition(";")[0].strip().lower() != "presence":
+        return []
+    told = categories.parse_notification(message.get("Content-Type") or "", message.body)
+    found = [presence for presence in told.presences if same_address(presence.uri, presentity)]
+    return [item for presence in found for item in presence.categories if item.content is not None]
 
 
 def _piggybacked(response: Response) -> bool:

@@ -10,9 +10,11 @@ def rc4(key: bytes, data: bytes) -> bytes:
     """`data` under the RC4 key stream of `key` from its first octet on; encrypts and decrypts."""
     state = list(range(256))
     j = 0
-    for i in range(256):
-        j = (j + state[i] + key[i % len(key)]) & 255
-        state[i], state[j] = state[j], state[i]
+    for i, octet in enumerate((key * (256 // len(key) + 1))[:256]):
+        value = state[i]
+        j = (j + value + octet) & 255
+        state[i] = state[j]
+        state[j] = value
     out = bytearray()
     i = j = 0
     for octet in data:

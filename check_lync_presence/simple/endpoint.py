@@ -6,9 +6,9 @@ other user's endpoint.
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, Optional, Set, Tuple
+from typing import Callable, Dict, List, Optional, Tuple
 
-from ..markup import DocumentError
+from ..markup import DocumentError, may_have
 from ..net.deadline import Deadline
 from ..net.resolve import is_ip_literal
 from ..outcome import Cause, PresenceError, Seen
@@ -25,6 +25,7 @@ from .identity import digest_user
 
 EXPIRES = 120  # seconds; what a killed run leaves behind ends by itself after that
 MAX_EXPIRES = 86400  # a server that insists on more than a day is not followed
+MAX_HEARD = 100  # notifications that are kept: what was told of another marker may be asked for later
 MAX_ROUNDS = 3  # challenges to one request: one of a proxy, one of the server, one stale nonce
 
 # What a reason to end a subscription (RFC 6665 4.2.2) is as a status; the others are all "subscribe anew".
@@ -42,13 +43,12 @@ class SimpleEndpoint:
         self.account = account
         self.remarks: List[str] = []
         self.unread = 0
-        self.unreadable = ""
         self.discarded = 0
         self._user_agent = user_agent
         self.registered = False
         self._register_dialog = self._dialog(account.uri)
         self._subscription: Optional[Dialog] = None
-        self._notes: Set[str] = set()
+        self._heard: List[Request] = []
         self._entity_tag = ""
         self._seen_as = ""
         self._service_route: Tuple[str, ...] = ()
@@ -94,7 +94,7 @@ class SimpleEndpoint:
     async def publish(self, marker: str, watcher: Account, sent: Callable[[], None], deadline: Deadline) -> None:
         """Publish a document whose note is `marker`, in the place of a former one of ours. Raises PresenceError."""
         dialog = self._dialog(self.account.uri)
-        body = pidf.document(self.account.uri, marker, f"p{self.agent.token(12)}")
+        body = pidf.document(self.account.uri, marker)
         former = (("SIP-If-Match", self._entity_tag),) if self._entity_tag else ()
 
         def build(expires: int) -> Request:
@@ -114,12 +114,20 @@ class SimpleEndpoint:
         Raises TimeoutError, PresenceError.
         """
         assert self._subscription is not None
-        while marker not in self._notes:
+        if any(_shows(request, presentity, marker) for request in self._heard):
+            return
+        while True:
             request = await self.agent.notification(self._subscription, deadline)
-            self._notes |= self._notes_of(request, presentity)
-            if marker not in self._notes:
-                self._end_of_subscription(request)
-                self.unread += bool(request.body)
+            self._heard = [*self._heard[1 - MAX_HEARD :], request]
+            if _shows(request, presentity, marker):
+                return
+            self._end_of_subscription(request)
+            self.unread += bool(request.body)
+
+    @property
+    def unreadable(self) -> str:
+        """Why a notification that has arrived cannot be read, ``""`` where all can be."""
+        return next(filter(None, map(_fault, reversed(self._heard))), "")
 
     async def look(self, presentity: str, marker: str, deadline: Deadline) -> Seen:
         """What a fetch shows of `presentity` (RFC 6665 4.4.3: a subscription of no length). Raises as `notified`."""
@@ -129,9 +137,11 @@ class SimpleEndpoint:
         response = await self._exchange(lambda: self._request("SUBSCRIBE", presentity, dialog, headers), deadline)
         _expect_success(response, "SUBSCRIBE")
         request = await self.agent.notification(dialog, deadline)
-        if marker in self._notes_of(request, presentity):
-            return Seen.PUBLICATION
-        return Seen.OTHER if request.body else Seen.NOTHING
+        try:
+            shown = _read(request, presentity, marker)
+        except DocumentError as error:
+            raise PresenceError(Cause.PROTOCOL, f"The presence of {presentity} is {error}.") from None
+        return Seen.PUBLICATION if shown else Seen.OTHER if request.body else Seen.NOTHING
 
     async def withdraw(self, deadline: Deadline) -> None:
         """Take back what was published. Raises PresenceError."""
@@ -247,19 +257,6 @@ class SimpleEndpoint:
 
     # ---------------------------------------------------------- notification
 
-    def _notes_of(self, request: Request, presentity: str) -> Set[str]:
-        event = (request.get("Event") or "").partition(";")[0].strip().lower()
-        kind, _ = parse_content_type(request.get("Content-Type") or "")
-        if event != "presence" or not request.body:
-            return set()
-        try:
-            if kind != pidf.CONTENT_TYPE:
-                raise DocumentError(f"{kind or 'a body of no type'}, not {pidf.CONTENT_TYPE}")
-            return pidf.notes(request.body, presentity)
-        except DocumentError as error:
-            self.unreadable = str(error)
-            return set()
-
     def _end_of_subscription(self, request: Request) -> None:
         state = (request.get("Subscription-State") or "").lower()
         name, _, params = state.partition(";")
@@ -270,6 +267,34 @@ class SimpleEndpoint:
         remark = f"The subscription of {self.account.uri} waits for the publisher's permission (pending)."
         if name.strip() == "pending" and remark not in self.remarks:
             self.remarks.append(remark)
+
+
+def _shows(request: Request, presentity: str, marker: str) -> bool:
+    """Whether a notification shows what was published with `marker`; one that cannot be read does not."""
+    try:
+        return may_have(request.body, marker.rpartition(" ")[2]) and _read(request, presentity, marker)
+    except DocumentError:
+        return False
+
+
+def _fault(request: Request) -> str:
+    """Why a notification cannot be read, ``""`` where it can."""
+    try:
+        _read(request, "", "")
+    except DocumentError as error:
+        return str(error)
+    return ""
+
+
+def _read(request: Request, presentity: str, marker: str) -> bool:
+    """As `_shows`. Raises DocumentError."""
+    event = (request.get("Event") or "").partition(";")[0].strip().lower()
+    if event != "presence" or not request.body:
+        return False
+    kind, _ = parse_content_type(request.get("Content-Type") or "")
+    if kind != pidf.CONTENT_TYPE:
+        raise DocumentError(f"{kind or 'a body of no type'}, not {pidf.CONTENT_TYPE}")
+    return pidf.shows(request.body, presentity, marker)
 
 
 def _expect_success(response: Response, method: str) -> None:

@@ -9,6 +9,7 @@ compact names, bodies that are not SDP. Must not know streams, dialogs or what a
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
 
 # pyVoIP.SIP imports pyVoIP.VoIP.status and that package imports pyVoIP.SIP: only this order works.
@@ -89,14 +90,16 @@ class _Message:
 
     def get(self, name: str) -> Optional[str]:
         """The first value of the header `name`, without regard to case, or None."""
-        values = self._by_name().get(name.lower())
+        values = self.values.get(name.lower())
         return values[0] if values else None
 
     def all(self, name: str) -> Tuple[str, ...]:
         """Every value of the header `name`, in the order of the message."""
-        return tuple(self._by_name().get(name.lower(), ()))
+        return tuple(self.values.get(name.lower(), ()))
 
-    def _by_name(self) -> Dict[str, List[str]]:
+    @property
+    def values(self) -> Dict[str, List[str]]:
+        """The values by header name in lower case."""
         # A message is asked for its headers some thirty times.
         if self._values is None:
             self._values = {}
@@ -218,10 +221,17 @@ def _unfold(text: str) -> list[str]:
 
 def _header(line: str) -> Header:
     name, colon, value = line.partition(":")
-    name = name.rstrip(" \t")
-    if not colon or not _TOKEN.match(name):
+    if not colon:
         raise ParseError("a line of the message head is not a header field")
-    return COMPACT_NAMES.get(name.lower(), name), value.strip(" \t")
+    return _header_name(name), value.strip(" \t")
+
+
+@lru_cache(maxsize=64)  # every message has the same few
+def _header_name(name: str) -> str:
+    name = name.rstrip(" \t")
+    if not _TOKEN.match(name):
+        raise ParseError("a line of the message head is not a header field")
+    return COMPACT_NAMES.get(name.lower(), name)
 
 
 def _message(start_line: str, headers: Tuple[Header, ...]) -> Message:
@@ -238,24 +248,30 @@ def _message(start_line: str, headers: Tuple[Header, ...]) -> Message:
 def _judge(message: Message) -> None:
     """Let pyVoIP read what it reads well, and hold its reading against ours."""
     for name in ("Call-ID", "CSeq", "From", "To"):
-        if len(message.all(name)) > 1:
+        if len(message.values.get(name.lower(), ())) > 1:
             raise ParseError(f"the message has more than one {name}")
     if not message.call_id:
         raise ParseError("the message has no Call-ID")
     cseq = message.cseq
     if cseq.number > MAX_CSEQ:
         raise ParseError("the CSeq number is too large")
-    start_line = message.start_line
-    if isinstance(message, Response) and not reason_phrase(message.status):
-        # RFC 3261 8.1.3.2: a code one does not know counts as the x00 of its class.
-        start_line = f"SIP/2.0 {message.status // 100 * 100} -"
-    clean = f"{start_line}\r\nCSeq: {cseq}\r\nContent-Length: 0\r\n\r\n"
-    try:
-        head: Any = _PyVoIPHead(clean.encode("utf-8", "surrogateescape"))
-    except Exception as error:  # pyVoIP raises IndexError, KeyError, ValueError, SIPParseError … as it goes
-        raise ParseError(f"pyVoIP cannot read the message head: {type(error).__name__}") from None
-    is_response = head.type == SIPMessageType.RESPONSE
-    if is_response != isinstance(message, Response) or head.headers["CSeq"]["method"] != cseq.method:
+    is_response, method = _read_by_pyvoip(message.start_line, str(cseq))
+    if is_response != isinstance(message, Response) or method != cseq.method:
         raise ParseError("the message head can be read in two ways")
     if isinstance(message, Request) and message.method != cseq.method:
         raise ParseError("the method of the request is not the method of its CSeq")
+
+
+@lru_cache(maxsize=64)  # the front ends of a pool answer alike
+def _read_by_pyvoip(start_line: str, cseq: str) -> Tuple[bool, str]:
+    """Whether it is a response, and the method of its CSeq. Raises ParseError."""
+    status = _STATUS_LINE.match(start_line)
+    if status is not None and not reason_phrase(int(status.group(1))):
+        # RFC 3261 8.1.3.2: a code one does not know counts as the x00 of its class.
+        start_line = f"SIP/2.0 {status.group(1)[0]}00 -"
+    clean = f"{start_line}\r\nCSeq: {cseq}\r\nContent-Length: 0\r\n\r\n"
+    try:
+        head: Any = _PyVoIPHead(clean.encode("utf-8", "surrogateescape"))
+        return head.type == SIPMessageType.RESPONSE, head.headers["CSeq"]["method"]
+    except Exception as error:  # pyVoIP raises IndexError, KeyError, ValueError, SIPParseError … as it goes
+        raise ParseError(f"pyVoIP cannot read the message head: {type(error).__name__}") from None

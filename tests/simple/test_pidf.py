@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 
 from check_lync_presence.markup import DocumentError, attribute, child, parse
-from check_lync_presence.simple.pidf import document, notes
+from check_lync_presence.simple.pidf import document, shows
 
 from ..strategies import HANG, LARGE, any_text, made_of, many
 
@@ -23,10 +23,6 @@ document_text = any_text | made_of(
 )  # fmt: skip
 
 
-def shows(body: bytes, entity: str, marker: str) -> bool:
-    return marker in notes(body, entity)
-
-
 def tuple_with(note: str, identity: str = "p1") -> str:
     return f'<tuple id="{identity}"><status><basic>open</basic></status><note>{note}</note></tuple>'
 
@@ -36,12 +32,12 @@ def presence(content: str, entity: str = ANN) -> bytes:
 
 
 def test_the_document_that_is_published_is_an_open_tuple_with_the_marker() -> None:
-    root = parse(document(ANN, MARKER, "p1"), "presence")
+    root = parse(document(ANN, MARKER), "presence")
     assert root.tag == "{urn:ietf:params:xml:ns:pidf}presence"
     assert attribute(root, "entity") == ANN
     found = child(root, "tuple")
     assert found is not None
-    assert attribute(found, "id") == "p1"
+    assert attribute(found, "id") == "p0123456789abcdef"
     status, note = child(found, "status"), child(found, "note")
     assert status is not None
     assert note is not None
@@ -52,14 +48,14 @@ def test_the_document_that_is_published_is_an_open_tuple_with_the_marker() -> No
 
 
 def test_what_is_published_shows_itself_and_nothing_else() -> None:
-    body = document(ANN, MARKER, "p1")
+    body = document(ANN, MARKER)
     assert shows(body, ANN, MARKER)
     assert not shows(body, ANN, OTHER)
 
 
 def test_an_address_with_markup_in_it_stays_an_address() -> None:
     entity = "sip:a&b'<@contoso.example"
-    assert attribute(parse(document(entity, "<&>", 'p"1'), "presence"), "entity") == entity
+    assert attribute(parse(document(entity, '<&> p"1'), "presence"), "entity") == entity
 
 
 @pytest.mark.parametrize(
@@ -113,13 +109,31 @@ def test_a_marker_that_is_no_note_does_not_count() -> None:
     assert not shows(presence(content), ANN, MARKER)
 
 
+OPEN, CLOSED = (f"<status><basic>{basic}</basic></status>" for basic in ("open", "closed"))
+
+
+@pytest.mark.parametrize(
+    ("content", "shown"),
+    [
+        (f'<tuple id="p0123456789abcdef">{OPEN}</tuple>', True),
+        (f'<tuple id="p0123456789abcdef">{CLOSED}</tuple>', False),
+        ('<tuple id="p0123456789abcdef"/>', False),
+        (f'<tuple id="p0123456789abcdef">{OPEN}<note>{OTHER}</note></tuple>', False),
+        (f'<tuple id="pfedcba9876543210">{OPEN}</tuple>', False),
+    ],
+    ids=["dropped its note", "withdrawn", "says nothing", "has another note", "another's"],
+)
+def test_the_id_of_a_tuple_counts_where_a_server_has_dropped_its_note(content: str, shown: bool) -> None:
+    assert shows(presence(content), ANN, MARKER) is shown
+
+
 @pytest.mark.parametrize(
     "body",
     [
         b"",
         b"not XML",
         b"<presence",
-        document(ANN, MARKER, "p1")[:-5],
+        document(ANN, MARKER)[:-5],
         f'<categories uri="{ANN}"/>'.encode(),
         f'<!DOCTYPE presence [<!ENTITY m "{MARKER}">]><presence {NS} entity="{ANN}"/>'.encode(),
     ],
