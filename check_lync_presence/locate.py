@@ -25,7 +25,7 @@ LOOK_UP_LIMIT = 10.0  # seconds: a name among several that nobody answers for mu
 class Server(NamedTuple):
     """A server to sign in at: the name that TLS checks, its addresses in the order to try them in.
 
-    `found` says for a log how it was found, ``""`` where it was named.
+    `found` says for a reader how it was found, ``""`` where it was named.
     """
 
     name: str
@@ -47,10 +47,13 @@ async def locate(
     try:
         if settings.discover and target == settings.target:
             return await _discovered(settings, target, pick, deadline)
-        host, port = connect or (target, settings.port)
-        return Located((Server(target, await resolve(host, port, settings.family, deadline)),))
     except ResolveError as error:
         raise PresenceError(Cause.RESOLVE, f"{error}.") from None
+    host, port = connect or (target, settings.port)
+    try:
+        return Located((Server(target, await resolve(host, port, settings.family, deadline)),))
+    except ResolveError as error:
+        raise PresenceError(Cause.RESOLVE, f"{error}.", detail=host) from None
 
 
 async def _discovered(settings: Settings, target: str, pick: Pick, deadline: Deadline) -> Located:

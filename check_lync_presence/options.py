@@ -58,7 +58,7 @@ GROUPS = (
         (
             Option(("-H", "--target"), "FQDN of the pool; also where to connect unless --connect says otherwise",
                    metavar="FQDN", cmdlet="TargetFqdn", in_file=False),
-            Option(("-p", "--port"), "port of the pool; default 5061 with TLS, 5060 with TCP", "integer", "N",
+            Option(("-p", "--port"), "port of the pool; default 5061 with TLS, 5060 with TCP and UDP", "integer", "N",
                    cmdlet="RegistrarPort"),
             Option(("--connect",), "connect here instead (one front end, a test server); TLS still checks the target's name",
                    metavar="HOST[:PORT]"),

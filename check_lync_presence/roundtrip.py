@@ -295,27 +295,44 @@ class RoundTrip:
 
     async def _register(self, account: Account) -> Tuple[str, ...]:
         """Sign in at the first server that lets itself be signed in at (RFC 3263 4.3)."""
-        servers = self._places[account].servers
+        servers: Sequence[Server] = self._places[account].servers
+        if self._settings.transport == "udp":  # who is there shows only in who answers
+            servers = [server._replace(addresses=(place,)) for server in servers for place in server.addresses]
         for left, server in zip(range(len(servers), 0, -1), servers):
             try:
                 details = await self._register_at(server, account, self._work.remaining / left)
             except PresenceError as error:
-                if left == 1 or not (error.cause in _ELSEWHERE or error.status == 503):
+                if left == 1 or not self._may_go_elsewhere(account, error):
+                    if server.found and error.cause not in _ELSEWHERE:
+                        self._remarks[account].append(f"Found {server.found}.")
                     raise
                 self._remarks[account].append(f"{server.name} was passed over: {str(error).rstrip('.')}.")
                 refusing = self._endpoints.pop(account, None)
                 if refusing is not None:
                     refusing.agent.close()
             else:
-                return (*details, f"Found {server.found}") if server.found else details
+                if server.found:
+                    self._remarks[account].append(f"Found {server.found}.")
+                return details
         raise AssertionError("there is no server")
 
+    def _may_go_elsewhere(self, account: Account, error: PresenceError) -> bool:
+        """Whether another server may do better; one that has said something and then stops has seen a password."""
+        endpoint = self._endpoints.get(account)
+        mute = error.cause is Cause.NO_ANSWER and endpoint is not None and not endpoint.agent.heard
+        return mute or error.cause in _ELSEWHERE or error.status == 503
+
     async def _register_at(self, server: Server, account: Account, limit: float) -> Tuple[str, ...]:
-        """Connect within `limit` seconds and register; follow redirects to the home pool."""
+        """Connect within `limit` seconds and register; follow redirects to the home pool.
+
+        A server that has said nothing in that time is mute.
+        """
         settings = self._settings
         chain = [str(server.addresses[0])]
         while True:
-            agent = await self._connect(account, server, self._work.within(limit))
+            share = self._work.within(limit)
+            agent = await self._connect(account, server, share)
+            agent.patience = min(agent.patience, share.remaining)
             endpoint = self._endpoints[account] = self._endpoint(agent, account, settings.protocol)
             try:
                 try:
@@ -349,8 +366,12 @@ class RoundTrip:
         port = target.port or settings.port
         place = f"{target.host}:{port}"
         trail = " → ".join([*chain, place])
-        if len(chain) > MAX_REDIRECTS or place in chain:
+        if place in chain:
             raise PresenceError(Cause.REDIRECT, f"Redirected in a circle: {trail}.", 301, detail="loop")
+        if len(chain) > MAX_REDIRECTS:
+            raise PresenceError(
+                Cause.REDIRECT, f"Redirected more than {MAX_REDIRECTS} times: {trail}.", 301, detail="loop"
+            )
         if settings.transport == "tls" and target.params.get("transport", "tls").lower() != "tls":
             raise PresenceError(
                 Cause.REDIRECT, f"Redirected to a connection without TLS: {trail}.", 301, detail="no TLS"
@@ -358,7 +379,7 @@ class RoundTrip:
         # An address cannot be checked against a name of its own: the certificate there must be good for the pool that
         # we were told to test. A name must belong to the organisation: credentials do not follow a redirect out of it.
         literal = is_ip_literal(target.host)
-        if not literal and not _same_organisation(target.host, settings.target, account.domain):
+        if not literal and not _same_organisation(target.host, settings.pool_of(account), account.domain):
             text = f"Redirected out of {account.domain} to {target.host}."
             raise PresenceError(Cause.REDIRECT, text, 301, detail="foreign")
         chain.append(place)
@@ -367,8 +388,8 @@ class RoundTrip:
         try:
             addresses = await resolve(target.host, port, settings.family, self._work)
         except ResolveError as error:
-            raise PresenceError(Cause.RESOLVE, f"{error}.") from None
-        return Server(settings.target if literal else target.host, addresses)
+            raise PresenceError(Cause.RESOLVE, f"{error}.", detail=target.host) from None
+        return Server(settings.pool_of(account) if literal else target.host, addresses)
 
     async def _publish(self, endpoint: Endpoint, marker: str, notification: Deadline) -> None:
         def sent() -> None:
@@ -484,6 +505,11 @@ class RoundTrip:
 
     def _fail(self, activity: str, user: str, error: PresenceError) -> None:
         failure = _failure(activity, user, error)
+        if self._settings.subscriber_target is not None:
+            of_the_subscriber = user == self._settings.subscriber.uri
+            failure = failure._replace(
+                server=self._settings.subscriber_target if of_the_subscriber else self._settings.target
+            )
         self._failures.setdefault((failure.user, error.detail or str(error)), failure)
 
 

@@ -47,6 +47,8 @@ class UserAgent:
         self.token = token
         self.guard: Optional[Guard] = None
         self.dialogs: List[Dialog] = []
+        self.patience = TIMER_F  # seconds for a server that has not said anything yet
+        self.heard = False
         self._clock = clock
         self._log = log
         self._framer = StreamFramer()
@@ -67,7 +69,7 @@ class UserAgent:
 
     async def request(self, request: Request, deadline: Deadline) -> Response:
         """Send a request and wait for its final response. Raises PresenceError."""
-        limit = deadline.within(TIMER_F)
+        limit = deadline.within(TIMER_F if self.heard else self.patience)
         self._pending, self._response, self._provisional = request, None, False
         try:
             await self._send(request, limit)
@@ -149,6 +151,7 @@ class UserAgent:
 
     async def _take(self, message: Message, deadline: Deadline) -> None:
         self._record(False, message)
+        self.heard = True
         if isinstance(message, Response):
             expected = self._pending is not None and belongs(message, self._pending)
             self._provisional |= expected and message.status < 200
@@ -165,15 +168,16 @@ class UserAgent:
             if former is not None:
                 await self._send(former, deadline)
             return
-        known = any(dialog.owns(message) for dialog in self.dialogs)
-        reply = answer(message, known, self.token(8))
+        dialog = next((dialog for dialog in self.dialogs if dialog.owns(message)), None)
+        late = dialog is not None and not dialog.in_order(message)
+        reply = answer(message, dialog is not None, self.token(8), late)
         if reply is not None:
             await self._send(reply, deadline)
         if not self.connection.reliable:
             self._answered[identity(message)] = reply
             if len(self._answered) > MAX_ANSWERED:
                 del self._answered[next(iter(self._answered))]
-        if known and message.method in ("NOTIFY", "BENOTIFY"):
+        if dialog is not None and not late and message.method in ("NOTIFY", "BENOTIFY"):
             self._inbox.append(message)
             del self._inbox[:-MAX_INBOX]
 

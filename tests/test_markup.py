@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from check_lync_presence.markup import DocumentError, attribute, child, children, local, number, parse
+from check_lync_presence.markup import DocumentError, attribute, child, children, local, may_have, number, parse
 
 from .strategies import HANG, many
 
@@ -169,3 +169,15 @@ def test_many_attributes_are_read_or_refused_at_once() -> None:
     began = time.perf_counter()
     parse(body, "r")
     assert time.perf_counter() - began < HANG
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "iso-8859-1"])
+@pytest.mark.parametrize("text", ["0123456789abcdef", "&#48;123456789abcdef", "&#x30;123456789abcdef"])
+def test_what_a_document_has_it_may_have(encoding: str, text: str) -> None:
+    body = f'<?xml version="1.0" encoding="{encoding}"?><r>{text}</r>'.encode(encoding)
+    assert parse(body, "r").text == "0123456789abcdef"
+    assert may_have(body, "0123456789abcdef")
+
+
+def test_what_a_plain_document_has_not_it_may_not_have() -> None:
+    assert not may_have(b"<r>fedcba9876543210 &amp; &lt;</r>", "0123456789abcdef")

@@ -271,7 +271,23 @@ def test_a_long_chain_of_pools_is_a_failure() -> None:
         for _ in range(4):
             last = stack.enter_context(Redirecting(f"sip:127.0.0.1:{last.server.port}", times=99))
         outcome = trip_to(last.server)
-    assert {failure.cause for failure in outcome.failures} == {Cause.REDIRECT}
+    assert {(failure.cause, failure.detail) for failure in outcome.failures} == {(Cause.REDIRECT, "loop")}
+    assert all(failure.text.startswith("Redirected more than 3 times: 127.0.0.1:") for failure in outcome.failures)
+
+
+def test_a_home_pool_whose_name_is_unknown_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = socket.getaddrinfo
+
+    def resolver(host: str, *rest: Any) -> Any:
+        if host.startswith("pool"):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return real(host, *rest)
+
+    with Redirecting("sip:pool02.contoso.example", times=99) as pool:
+        told = settings(transport="tcp", connect=("127.0.0.1", pool.server.port), timeout=5.0)
+        monkeypatch.setattr(socket, "getaddrinfo", resolver)
+        failure = only(presence_round_trip(told, None, world()))
+    assert (failure.cause, failure.detail) == (Cause.RESOLVE, "pool02.contoso.example")
 
 
 @pytest.mark.parametrize("host", ["evil.example", "contoso.example.evil.example", "evilcontoso.example"])
@@ -484,9 +500,8 @@ def test_the_server_that_the_dns_names_first_is_taken(monkeypatch: pytest.Monkey
         outcome = discovered(first.server)
         assert outcome.success
         assert second.requests("REGISTER") == []
-        assert outcome.remarks == ("A remark of the look-up.",)
-        told = [line for activity in outcome.activities for line in activity.details if line.startswith("Found")]
-        assert told == ["Found sip1.contoso.example by _sip._tcp.contoso.example"] * 2
+        found = "Found sip1.contoso.example by _sip._tcp.contoso.example."
+        assert outcome.remarks == ("A remark of the look-up.", found)
 
 
 def test_the_next_server_is_taken_where_one_does_not_listen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -507,6 +522,29 @@ def test_the_next_server_is_taken_where_one_hangs_up(monkeypatch: pytest.MonkeyP
         outcome = discovered(pool.server)
         assert outcome.success
         assert "sip1.contoso.example was passed over: The server closed the connection." in outcome.remarks
+
+
+def test_the_next_server_is_taken_where_one_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def listens(sock: socket.socket) -> None:
+        until_closed(sock)
+
+    with Server(listens) as mute, TinyPool() as pool:
+        places(monkeypatch, mute, pool.server)
+        outcome = discovered(pool.server, timeout=3.0)
+        assert outcome.success
+        assert any("sip1.contoso.example was passed over: No answer to REGISTER in" in told for told in outcome.remarks)
+
+
+def test_a_server_that_stops_after_it_has_seen_a_password_is_not_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stops(TinyPool):
+        def on_token(self, session: Session, request: Request, credentials: AuthHeader) -> None:
+            pass
+
+    with Stops() as stops, TinyPool() as pool:
+        places(monkeypatch, stops.server, pool.server)
+        outcome = discovered(stops.server, timeout=2.0)
+        assert {failure.cause for failure in outcome.failures} == {Cause.NO_ANSWER}
+        assert pool.requests("REGISTER") == []
 
 
 class Busy(TinyPool):

@@ -43,14 +43,14 @@ def _advice(template: str, failures: List[Failure], settings: Settings, dialect:
     accounts = list(dict.fromkeys(subject(failure, settings) for failure in failures))
     if failures[0].cause is Cause.REFUSED_CREDENTIALS and len(accounts) > 1:
         template = simple.BOTH_REFUSED if dialect == "simple" else _BOTH_REFUSED
-    if failures[0].cause is Cause.RESOLVE and settings.discover:
-        template = _NOT_DISCOVERED
+    if failures[0].cause is Cause.RESOLVE:
+        template = _not_resolved(failures[0].detail, settings)
     names = {
         "domain": settings.publisher.domain,
         "user": " and ".join(account.uri for account in accounts),
         "logon": " and ".join(digest_user(account) if dialect == "simple" else account.user for account in accounts),
         "pool": _where(failures, settings),
-        "port": settings.connect[1] if settings.connect else settings.port,
+        "port": _port(failures, settings),
         "transport": "UDP" if settings.transport == "udp" else "TCP",
         "detail": failures[0].detail or "What answers there",
         "files": _files(failures),
@@ -65,6 +65,25 @@ def _where(failures: List[Failure], settings: Settings) -> str:
         return ", ".join(servers[:MAX_NAMED]) + (f" and {len(servers) - MAX_NAMED} more" if servers[MAX_NAMED:] else "")
     both = {account.uri: settings.pool_of(account) for account in (settings.publisher, settings.subscriber)}
     return " and ".join(dict.fromkeys(both.get(failure.user, settings.target) for failure in failures))
+
+
+def _port(failures: List[Failure], settings: Settings) -> int:
+    elsewhere = failures[0].server and failures[0].server == settings.subscriber_target
+    connect = settings.subscriber_connect if elsewhere else settings.connect
+    return connect[1] if connect else settings.port
+
+
+def _not_resolved(host: str, settings: Settings) -> str:
+    """Where the name comes from that is not found: the domain's SRV records for ``""``."""
+    if not host:
+        return _NOT_DISCOVERED
+    if settings.connect is not None and host == settings.connect[0]:
+        return _SOURCES["--connect"]
+    if settings.subscriber_connect is not None and host == settings.subscriber_connect[0]:
+        return _SOURCES["connect"]
+    if host == settings.subscriber_target:
+        return _SOURCES["--subscriber-target"]
+    return _CAUSES[Cause.RESOLVE] if host == settings.target else _SOURCES["redirect"]
 
 
 def subject(failure: Failure, settings: Settings) -> Account:
@@ -168,6 +187,13 @@ _SEEN = {
 _SCHEMES = {
     "Digest": "The server asks for Digest: it is not a Lync or Skype for Business front end.",
     "challenge": "Check the NTLM policies of {pool} (Network security: minimum session security for NTLM SSP based servers).",
+}
+# Names that are not found, by who has given them.
+_SOURCES = {
+    "--connect": "Check the name given with --connect, and the name servers of this host.",
+    "connect": "Check connect of the subscriber's pool in the accounts file, and the name servers of this host.",
+    "--subscriber-target": "Check the name given with --subscriber-target, and the name servers of this host.",
+    "redirect": "The server redirects to {detail}: check that name, and that the name servers of this host know it.",
 }
 _NOT_DISCOVERED = (
     "Check the SRV records of {domain} and the name servers of this host, or leave out --discover and name the server."

@@ -6,6 +6,7 @@ other user's endpoint.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Callable, Dict, List, Optional, Tuple
 
 from ..markup import DocumentError, may_have
@@ -26,6 +27,7 @@ from .identity import digest_user
 EXPIRES = 120  # seconds; what a killed run leaves behind ends by itself after that
 MAX_EXPIRES = 86400  # a server that insists on more than a day is not followed
 MAX_HEARD = 100  # notifications that are kept: what was told of another marker may be asked for later
+LAST_NOTIFY_LIMIT = 1.0  # seconds; it comes with the answer to the request that ends the subscription
 MAX_ROUNDS = 3  # challenges to one request: one of a proxy, one of the server, one stale nonce
 
 # What a reason to end a subscription (RFC 6665 4.2.2) is as a status; the others are all "subscribe anew".
@@ -49,8 +51,10 @@ class SimpleEndpoint:
         self._register_dialog = self._dialog(account.uri)
         self._subscription: Optional[Dialog] = None
         self._heard: List[Request] = []
+        self._ending = False
         self._entity_tag = ""
         self._seen_as = ""
+        self._bound = ""
         self._service_route: Tuple[str, ...] = ()
         self._challenges: Dict[int, digest.Challenge] = {}
         self._counts: Dict[str, int] = {}
@@ -95,14 +99,17 @@ class SimpleEndpoint:
         """Publish a document whose note is `marker`, in the place of a former one of ours. Raises PresenceError."""
         dialog = self._dialog(self.account.uri)
         body = pidf.document(self.account.uri, marker)
-        former = (("SIP-If-Match", self._entity_tag),) if self._entity_tag else ()
 
         def build(expires: int) -> Request:
             sent()
+            former = (("SIP-If-Match", self._entity_tag),) if self._entity_tag else ()
             headers = (("Event", "presence"), *former, ("Expires", str(expires)), ("Content-Type", pidf.CONTENT_TYPE))
             return self._request("PUBLISH", self.account.uri, dialog, headers, body)
 
         response = await self._patient(build, deadline)
+        if response.status == 412 and self._entity_tag:  # the former one has ended (RFC 3903 4.4)
+            self._entity_tag = ""
+            response = await self._patient(build, deadline)
         _expect_success(response, "PUBLISH")
         self._entity_tag = response.get("SIP-ETag") or ""
         if not self._entity_tag:
@@ -159,7 +166,11 @@ class SimpleEndpoint:
         dialog = self._subscription
         if dialog is not None and dialog.remote_tag:
             headers = (("Event", "presence"), ("Expires", "0"))
-            await self._exchange(lambda: self._request("SUBSCRIBE", dialog.request_uri, dialog, headers), deadline)
+            response = await self._exchange(
+                lambda: self._request("SUBSCRIBE", dialog.request_uri, dialog, headers), deadline
+            )
+            # A server that has not even sent the first one does not send the last one either.
+            self._ending = response.status < 300 and bool(self._heard)
 
     async def unregister(self, deadline: Deadline) -> None:
         """Remove the own contact, and no other. Raises PresenceError."""
@@ -167,9 +178,18 @@ class SimpleEndpoint:
             uri = f"sip:{self.account.domain}"
             headers = (("Expires", "0"),)
             response = await self._exchange(
-                lambda: self._request("REGISTER", uri, self._register_dialog, headers), deadline
+                lambda: self._request("REGISTER", uri, self._register_dialog, headers, contact=self._bound), deadline
             )
             _expect_success(response, "REGISTER")
+            await self._last_notification(deadline)
+
+    async def _last_notification(self, deadline: Deadline) -> None:
+        """Answer the NOTIFY that ends the subscription (RFC 6665 4.4.1): a server that waits for it repeats it."""
+        with contextlib.suppress(TimeoutError, PresenceError):
+            limit = deadline.within(LAST_NOTIFY_LIMIT)
+            while self._subscription is not None and self._ending:
+                request = await self.agent.notification(self._subscription, limit)
+                self._ending = _state(request) != "terminated"
 
     # -------------------------------------------------------------- messages
 
@@ -177,11 +197,20 @@ class SimpleEndpoint:
         return Dialog(self.agent.token(32), self.account.uri, self.agent.token(10), remote)
 
     def _request(
-        self, method: str, uri: str, dialog: Dialog, headers: Tuple[Header, ...], body: bytes = b""
+        self,
+        method: str,
+        uri: str,
+        dialog: Dialog,
+        headers: Tuple[Header, ...],
+        body: bytes = b"",
+        contact: str = "",
     ) -> Request:
         agent = self.agent
         user = self.account.address.rpartition("@")[0]
-        contact = f"<sip:{user}@{self._seen_as or agent.connection.local};transport={agent.transport.lower()}>"
+        if not contact:
+            contact = f"<sip:{user}@{self._seen_as or agent.connection.local};transport={agent.transport.lower()}>"
+        if method == "REGISTER":
+            self._bound = contact  # to be removed as it was given, wherever the server sees us afterwards
         preloaded = () if method == "REGISTER" or dialog.remote_tag else self._service_route  # RFC 3608 5
         return Request(
             method,
@@ -258,14 +287,14 @@ class SimpleEndpoint:
     # ---------------------------------------------------------- notification
 
     def _end_of_subscription(self, request: Request) -> None:
-        state = (request.get("Subscription-State") or "").lower()
-        name, _, params = state.partition(";")
-        if name.strip() == "terminated":
+        _, _, params = (request.get("Subscription-State") or "").lower().partition(";")
+        state = _state(request)
+        if state == "terminated":
             reason = params.partition("reason=")[2].partition(";")[0].strip() or "no reason given"
             status = _STATUS_OF_END.get(reason, 481)
             raise PresenceError(Cause.STATUS, f"The subscription was ended ({reason}).", status, detail=reason)
         remark = f"The subscription of {self.account.uri} waits for the publisher's permission (pending)."
-        if name.strip() == "pending" and remark not in self.remarks:
+        if state == "pending" and remark not in self.remarks:
             self.remarks.append(remark)
 
 
@@ -295,6 +324,10 @@ def _read(request: Request, presentity: str, marker: str) -> bool:
     if kind != pidf.CONTENT_TYPE:
         raise DocumentError(f"{kind or 'a body of no type'}, not {pidf.CONTENT_TYPE}")
     return pidf.shows(request.body, presentity, marker)
+
+
+def _state(request: Request) -> str:
+    return (request.get("Subscription-State") or "").partition(";")[0].strip().lower()
 
 
 def _expect_success(response: Response, method: str) -> None:

@@ -72,10 +72,7 @@ class Dialog:
         self.routes = tuple(reversed(_record_route(response)))
 
     def owns(self, request: Request) -> bool:
-        """Whether a request of the server belongs to this dialog and does not come late.
-
-        A CSeq lower than one already seen is out of order (RFC 3261 12.2.2); gaps are normal with BENOTIFY.
-        """
+        """Whether a request of the server belongs to this dialog."""
         if request.call_id != self.call_id:
             return False
         try:
@@ -85,8 +82,13 @@ class Dialog:
             return False
         if to_tag != self.local_tag:
             return False
-        if self.remote_tag and from_tag != self.remote_tag:
-            return False
+        return not self.remote_tag or from_tag == self.remote_tag
+
+    def in_order(self, request: Request) -> bool:
+        """Whether a request that belongs to this dialog does not come late; from then on what is older does.
+
+        A CSeq lower than one already seen is out of order (RFC 3261 12.2.2); gaps are normal with BENOTIFY.
+        """
         if request.cseq.number < self._received:
             return False
         self._received = request.cseq.number

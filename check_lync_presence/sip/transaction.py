@@ -32,12 +32,16 @@ def belongs(response: Response, request: Request) -> bool:
     return via is None or _branch(via) == _branch(request.get("Via") or "")
 
 
-def answer(request: Request, known: bool, tag: str) -> Optional[Response]:
-    """What a client answers to a server's request; None: nothing. `known`: it belongs to one of our dialogs."""
+def answer(request: Request, known: bool, tag: str, late: bool = False) -> Optional[Response]:
+    """What a client answers to a server's request; None: nothing.
+
+    `known`: it belongs to one of our dialogs; `late`: where it comes behind a newer one. That is a 500 (RFC 3261
+    12.2.2): at a 481 the server would end the subscription.
+    """
     if request.method in ("BENOTIFY", "ACK"):
         return None
     if request.method == "NOTIFY":
-        return response_to(request, 200 if known else 481, tag)
+        return response_to(request, 500 if late else 200 if known else 481, tag)
     if request.method == "OPTIONS":
         return response_to(request, 200, tag, (("Allow", ", ".join(ALLOWED)),))
     return response_to(request, 405, tag, (("Allow", ", ".join(ALLOWED)),))

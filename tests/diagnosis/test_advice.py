@@ -182,3 +182,37 @@ failures = st.builds(
 @given(st.lists(failures, min_size=1, max_size=3))
 def test_any_failures_make_some_advice_and_never_an_error(several: List[Failure]) -> None:
     assert 1 <= len(advice(*several)) <= len(several)
+
+
+# ------------------------------------------------------------------ whose fault
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ("", "Check the SRV records of contoso.example"),
+        (settings().target, "Check the name given with -H"),
+        ("fe01.contoso.example", "Check the name given with --connect"),
+        ("pool02.contoso.example", "Check the name given with --subscriber-target"),
+        ("fe02.contoso.example", "Check connect of the subscriber's pool in the accounts file"),
+        ("pool03.contoso.example", "The server redirects to pool03.contoso.example: check that name"),
+    ],
+)
+def test_a_name_that_is_not_found_is_blamed_on_who_gave_it(host: str, words: str) -> None:
+    told = settings(
+        connect=("fe01.contoso.example", 5061),
+        subscriber_target="pool02.contoso.example",
+        subscriber_connect=("fe02.contoso.example", 5062),
+    )
+    (sentence,) = diagnose(failed(failure(Cause.RESOLVE, detail=host)), told).advice
+    assert sentence.startswith(words)
+
+
+def test_of_two_pools_the_one_is_named_that_fails() -> None:
+    told = settings(
+        connect=("192.0.2.1", 5061), subscriber_target="pool02.contoso.example", subscriber_connect=("192.0.2.2", 5062)
+    )
+    there = failure(Cause.CONNECT)._replace(server="pool02.contoso.example")
+    (sentence,) = diagnose(failed(there), told).advice
+    assert "runs on pool02.contoso.example" in sentence
+    assert "TCP port 5062" in sentence

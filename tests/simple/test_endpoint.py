@@ -312,6 +312,31 @@ def test_a_publication_that_has_ended_by_itself_counts_as_withdrawn() -> None:
     assert server.requests("PUBLISH")[-1].get("SIP-If-Match") == "tag-0"
 
 
+def test_what_has_ended_by_itself_is_published_anew() -> None:
+    with TinyServer() as server, endpoint(server) as user:
+        finish(user.publish(OTHER, BEN, lambda: None, soon()))
+        server.documents.clear()
+        finish(user.publish(MARKER, BEN, lambda: None, soon()))
+        assert [MARKER in body.decode() for body in server.documents.values()] == [True]
+    *_, refused, again = server.requests("PUBLISH")
+    assert (refused.get("SIP-If-Match"), again.get("SIP-If-Match")) == ("tag-0", None)
+
+
+def test_a_contact_is_removed_as_it_was_given_wherever_the_server_sees_us() -> None:
+    class BehindNat(TinyServer):
+        def reply(self, session: Session, request: Request, status: int = 200, headers: Any = ()) -> None:
+            seen = [
+                (name, value.replace(";rport", ";rport=4711;received=192.0.2.7")) for name, value in request.headers
+            ]
+            super().reply(session, Request(request.method, request.uri, seen), status, headers)
+
+    with BehindNat(REGISTER=[ok()]) as server, endpoint(server) as user:
+        finish(user.register(soon()))
+        finish(user.unregister(soon()))
+    first, *_, last = [request.get("Contact") for request in server.requests("REGISTER")]
+    assert first == last
+
+
 def test_a_withdrawal_that_is_refused_is_an_error() -> None:
     with TinyServer() as server, endpoint(server) as user:
         finish(user.publish(MARKER, BEN, lambda: None, soon()))
@@ -429,7 +454,7 @@ def test_a_notification_that_comes_late_does_not_count() -> None:
 
     server = Notifying(tell)
     not_notified(server)
-    assert [answer.status for answer in server.answers()] == [200, 481]
+    assert [answer.status for answer in server.answers()] == [200, 500]  # a 481 would end the subscription
 
 
 def test_a_notification_of_another_dialog_is_refused() -> None:
@@ -495,6 +520,46 @@ def test_the_marker_counts_even_in_the_last_notification() -> None:
     notified(Notifying(lambda server, session: server.notify(session, presence(MARKER), state="terminated")))
 
 
+def test_the_last_notification_is_waited_for_and_answered() -> None:
+    class Leisurely(TinyServer):
+        def on_subscribe(self, session: Session, request: Request) -> None:
+            self.accept(session, request)
+            if request.get("Expires") != "0":
+                session.subscription = request
+                self.notify(session, presence(MARKER))
+
+        def on_register(self, session: Session, request: Request) -> None:
+            super().on_register(session, request)
+            if session.subscription is not None:
+                self.notify(session, state="terminated;reason=timeout")
+
+    with Leisurely() as server, endpoint(server, BEN) as user:
+        finish(user.register(soon()))
+        finish(user.subscribe(ANN.uri, soon()))
+        finish(user.notified(ANN.uri, MARKER, soon()))
+        finish(user.unsubscribe(soon()))
+        finish(user.unregister(soon()))
+    assert [answer.status for answer in server.answers()] == [200, 200]
+
+
+def test_a_last_notification_that_never_comes_is_not_waited_for_long() -> None:
+    class Forgetful(TinyServer):
+        def on_subscribe(self, session: Session, request: Request) -> None:
+            session.subscription = request
+            self.accept(session, request)
+            if request.get("Expires") != "0":
+                self.notify(session, presence(MARKER))
+
+    with Forgetful() as server, endpoint(server, BEN) as user:
+        finish(user.register(soon()))
+        finish(user.subscribe(ANN.uri, soon()))
+        finish(user.notified(ANN.uri, MARKER, soon()))
+        finish(user.unsubscribe(soon()))
+        started = time.monotonic()
+        finish(user.unregister(soon()))
+        assert time.monotonic() - started < 5
+
+
 # --------------------------------------------------------------- a fresh look
 
 
@@ -507,6 +572,12 @@ def test_a_fresh_look_tells_what_is_stored(body: bytes, seen: Seen) -> None:
     with server, endpoint(server, BEN) as user:
         assert finish(user.look(ANN.uri, MARKER, soon())) is seen
     assert server.requests("SUBSCRIBE")[-1].get("Expires") == "0"
+
+
+def test_a_fresh_look_at_what_cannot_be_read_says_nothing_of_what_is_stored() -> None:
+    server = Notifying(lambda server, session: server.notify(session, presence(OTHER)[:-4]))
+    error = error_of(server, lambda user: user.look(ANN.uri, MARKER, soon()), BEN)
+    assert (error.cause, "not a readable XML document" in str(error)) == (Cause.PROTOCOL, True)
 
 
 def test_a_fresh_look_that_is_refused_is_that_status() -> None:

@@ -5,28 +5,16 @@ Only the resolver is replaced: it knows the addresses of the pool.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
 import pytest
 
-from ..commands import ACCOUNTS, POOL, Finished, Simulator, environment, write_accounts
+from ..commands import ACCOUNTS, POOL, Finished, Simulator, write_accounts
 from .conftest import Start
+from .resolver import run_with_addresses
 
-# What /etc/hosts or a zone would say.
-WITH_ADDRESSES = """\
-import socket, sys
-addresses, real = sys.argv.pop(1).split(), socket.getaddrinfo
-def resolver(host, *rest):
-    hosts = addresses if host == "pool01.contoso.example" else [host]
-    return [found for address in hosts for found in real(address, *rest)]
-socket.getaddrinfo = resolver
-from check_lync_presence.cli import main
-main()
-"""
 SIGN_IN = 3  # REGISTERs of one sign-in: the menu, the challenge, the proof
 
 
@@ -44,21 +32,13 @@ def label(place: str) -> str:
 
 def check(pool: Simulator, addresses: Sequence[str], *arguments: str, accounts: Any = None) -> Finished:
     """The check of all front ends at these addresses."""
-    done = subprocess.run(
-        [
-            *(sys.executable, "-c", WITH_ADDRESSES, " ".join(addresses)),
-            *("-H", POOL, "-p", str(pool.tls), "--accounts", str(accounts or pool.accounts)),
-            *("--ca-file", pool.ready["ca_file"], "--all-front-ends", *arguments),
-        ],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=60,
-        check=False,
-        env=environment(),
+    done = run_with_addresses(
+        " ".join(addresses),
+        *("-H", POOL, "-p", str(pool.tls), "--accounts", str(accounts or pool.accounts)),
+        *("--ca-file", pool.ready["ca_file"], "--all-front-ends", *arguments),
     )
     assert done.stderr == ""
-    return Finished(done.returncode, done.stdout, done.stderr)
+    return done
 
 
 def healthy(result: Finished, count: int) -> Dict[str, bool]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from ..commands import POOL
 from .conftest import Start
+from .resolver import run_with_addresses
 
 OPTIONS = ("--dialect", "simple", "--udp", "0")
+UDP = ("--transport", "udp")
 
 
 @pytest.mark.parametrize(
@@ -59,3 +62,13 @@ def test_a_failure_in_datagrams_is_named(simulate: Start, fault: str, words: str
     result = simulate(fault, options=OPTIONS).check("--timeout", "4", "--notify-timeout", "1")
     assert (result.code, result.stderr) == (2, "")
     assert words in result.first_line
+
+
+def test_over_udp_the_next_address_is_tried_where_nobody_listens(simulate: Start) -> None:
+    simulator = simulate(options=("--dialect", "simple", "--udp", "0", "--listen", "127.0.0.2"))
+    port = str(simulator.ready["udp"])
+    done = run_with_addresses(
+        "127.0.0.1 127.0.0.2", "-H", POOL, "-p", port, "--accounts", str(simulator.accounts), *UDP
+    )
+    assert (done.code, done.stderr) == (0, ""), done.stdout
+    assert f"{POOL} was passed over: cannot reach 127.0.0.1:{port}: Connection refused." in done.lines

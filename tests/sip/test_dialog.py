@@ -116,12 +116,12 @@ def test_what_belongs_to_another_dialog_is_not_owned(dialog: Dialog, request_: R
 def test_a_foreign_request_does_not_move_the_numbers(dialog: Dialog) -> None:
     dialog.establish(accepted())
     assert not dialog.owns(notify(1000, call_id="other"))
-    assert dialog.owns(notify(1))
+    assert dialog.in_order(notify(1))
 
 
-def test_a_number_that_comes_late_is_not_owned_and_gaps_and_repetitions_are(dialog: Dialog) -> None:
+def test_a_number_that_comes_late_is_out_of_order_and_gaps_and_repetitions_are_not(dialog: Dialog) -> None:
     dialog.establish(accepted())
-    assert [dialog.owns(notify(number)) for number in (1, 2, 2, 7, 6, 1, 8)] == [
+    assert [dialog.in_order(notify(number)) for number in (1, 2, 2, 7, 6, 1, 8)] == [
         True,
         True,
         True,
@@ -134,11 +134,11 @@ def test_a_number_that_comes_late_is_not_owned_and_gaps_and_repetitions_are(dial
 
 @many
 @given(st.lists(st.integers(0, 20), max_size=20))
-def test_the_numbers_that_are_owned_never_fall(numbers: List[int]) -> None:
+def test_the_numbers_that_are_in_order_never_fall(numbers: List[int]) -> None:
     dialog = Dialog(CALL_ID, BEN, "ours", ANN)
-    owned = [number for number in numbers if dialog.owns(notify(number))]
-    assert owned == sorted(owned)
-    assert not numbers or max(numbers) in owned
+    taken = [number for number in numbers if dialog.in_order(notify(number))]
+    assert taken == sorted(taken)
+    assert not numbers or max(numbers) in taken
 
 
 @many

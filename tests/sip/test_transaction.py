@@ -66,9 +66,9 @@ def test_an_answer_to_somebody_else_does_not_belong(foreign: Response) -> None:
     assert not belongs(foreign, request())
 
 
-@pytest.mark.parametrize(("known", "status"), [(True, 200), (False, 481)])
-def test_notify_is_answered(known: bool, status: int) -> None:
-    reply = answer(request("NOTIFY"), known, "t")
+@pytest.mark.parametrize(("known", "late", "status"), [(True, False, 200), (True, True, 500), (False, False, 481)])
+def test_notify_is_answered(known: bool, late: bool, status: int) -> None:
+    reply = answer(request("NOTIFY"), known, "t", late)
     assert reply is not None
     assert reply.status == status
 
