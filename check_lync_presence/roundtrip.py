@@ -60,6 +60,8 @@ class Endpoint(Protocol):
     subscribes_to_itself: bool
 
     @property
+    def mute(self) -> bool: ...
+    @property
     def unreadable(self) -> str: ...
     @property
     def registered(self) -> bool: ...
@@ -415,6 +417,8 @@ class RoundTrip:
                 detail.append(f"a notification could not be read ({endpoint.unreadable})")
             elif endpoint.unread:
                 detail.append(f"{endpoint.unread} other notification(s) arrived")
+            elif endpoint.mute:
+                detail.append("no notification arrived, not even the first one")
             if endpoint.discarded:
                 detail.append(f"{endpoint.discarded} unsigned message(s) were discarded")
             seen = await self._look(endpoint, marker)

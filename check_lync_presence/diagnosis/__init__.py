@@ -104,7 +104,7 @@ def _template(failure: Failure, dialect: str) -> str:
     advice = advice or _of_lync(failure)
     if failure.cause is Cause.NO_NOTIFICATION:
         who = "server" if dialect == "simple" else "pool"
-        instead = ", but {detail}" if failure.detail else ""
+        instead = ": {detail}" if failure.detail else ""
         return f"The {who} took the publication and did not pass it on{instead}. {advice}"
     return advice
 

@@ -181,6 +181,11 @@ class LyncEndpoint:
             self.unread += 1
 
     @property
+    def mute(self) -> bool:
+        """False: the first notification is in the answer to the subscription."""
+        return False
+
+    @property
     def unreadable(self) -> str:
         """Why a notification that has arrived cannot be read, ``""`` where all can be."""
         return next(filter(None, map(_fault, reversed(self._heard))), "")

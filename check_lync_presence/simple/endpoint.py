@@ -132,6 +132,11 @@ class SimpleEndpoint:
             self.unread += bool(request.body)
 
     @property
+    def mute(self) -> bool:
+        """Whether not even the notification has come that follows every subscription (RFC 6665 4.2.1.2)."""
+        return not self._heard
+
+    @property
     def unreadable(self) -> str:
         """Why a notification that has arrived cannot be read, ``""`` where all can be."""
         return next(filter(None, map(_fault, reversed(self._heard))), "")

@@ -28,7 +28,9 @@ from check_lync_presence.useragent import UserAgent
 
 from ..commands import Finished, run_check, write_accounts
 from ..loopback import finish, soon
+from ..tiny_nameserver import NameServer, records
 from .required import without_lab
+from .resolving import Host, free_address
 
 SOURCES = Path(__file__).parent / "kamailio"
 TABLES = Path("/usr/share/kamailio/dbtext/kamailio")
@@ -37,7 +39,7 @@ PACKAGES = "kamailio kamailio-presence-modules kamailio-tls-modules kamailio-xml
 SERVER = "sip01.contoso.example"
 LIMIT = 20.0  # seconds until Kamailio listens; it takes one
 PACE = 0.02  # seconds between two looks at a starting server
-PASSWORDS = {name: f"Secret-of-{name}.1" for name in ("ann", "ben", "silenced", "unheard", "hidden")}
+PASSWORDS = {name: f"Secret-of-{name}.1" for name in ("ann", "ben", "silenced", "unheard", "hidden", "forgotten")}
 LABELS = ["latency", "notify", "publish", "register", "subscribe", "success", "unregister"]
 
 
@@ -46,7 +48,8 @@ class Kamailio:
 
     def __init__(self, state: Path) -> None:
         self.state = state
-        self.tcp, self.tls, self.tcp6 = free_port("127.0.0.1"), free_port("127.0.0.1"), free_port("::1")
+        self.tcp, self.tls = free_port("127.0.0.1"), free_port("127.0.0.1")
+        self.tcp6, self.tls6 = free_port("::1"), free_port("::1")
         self.log = state / "log"
         self._tables()
         authority = trustme.CA()
@@ -56,7 +59,13 @@ class Kamailio:
         certificate.private_key_pem.write_to_path(str(state / "key.pem"))
         certificate.cert_chain_pems[0].write_to_path(str(state / "cert.pem"))
         text = (SOURCES / "kamailio.cfg").read_text(encoding="utf-8")
-        for name, value in (("TCP", self.tcp), ("TLS", self.tls), ("TCP6", self.tcp6), ("STATE", state)):
+        for name, value in (
+            ("TCP", self.tcp),
+            ("TLS", self.tls),
+            ("TCP6", self.tcp6),
+            ("TLS6", self.tls6),
+            ("STATE", state),
+        ):
             text = text.replace(f"@{name}@", str(value))
         (state / "kamailio.cfg").write_text(text, encoding="utf-8")
         (state / "run").mkdir()
@@ -85,7 +94,7 @@ class Kamailio:
 
     def _wait(self) -> None:
         end = time.monotonic() + LIMIT
-        for host, port in (("127.0.0.1", self.tcp), ("127.0.0.1", self.tls), ("::1", self.tcp6)):
+        for host, port in (("127.0.0.1", self.tcp), ("127.0.0.2", self.tls), ("::1", self.tls6)):
             while True:
                 with contextlib.suppress(ConnectionRefusedError), socket.create_connection((host, port), LIMIT):
                     break
@@ -115,7 +124,9 @@ class Kamailio:
             "tls": ["--connect", f"127.0.0.1:{self.tls}", "--ca-file", str(self.ca_file)],
             "tcp": ["--connect", f"127.0.0.1:{self.tcp}", "--transport", "tcp"],
             "udp": ["--connect", f"127.0.0.1:{self.tcp}", "--transport", "udp"],
+            "tls over IPv6": ["--connect", f"[::1]:{self.tls6}", "--ca-file", str(self.ca_file)],
             "tcp over IPv6": ["--connect", f"[::1]:{self.tcp6}", "--transport", "tcp"],
+            "udp over IPv6": ["--connect", f"[::1]:{self.tcp6}", "--transport", "udp"],
         }[transport]
         # What was refused is remembered here, so that no run holds it against the next.
         keywords.setdefault("XDG_STATE_HOME", str(accounts.parent))
@@ -209,14 +220,14 @@ def keeps_secrets(done: Finished) -> bool:
 # ------------------------------------------------------------------- success
 
 
-@pytest.mark.parametrize("transport", ["tls", "tcp", "udp", "tcp over IPv6"])
+@pytest.mark.parametrize("transport", ["tls", "tcp", "udp", "tls over IPv6", "tcp over IPv6", "udp over IPv6"])
 @pytest.mark.parametrize("protocol", ["auto", "simple"])
 def test_a_presence_arrives(kamailio: Kamailio, accounts: Path, transport: str, protocol: str) -> None:
     done = kamailio.check(accounts, "--protocol", protocol, "-v", transport=transport)
     assert (done.code, done.stderr) == (0, ""), done.stdout
     reached = f"sip:ann@contoso.example reached sip:ben@contoso.example on {SERVER}"
     assert re.match(rf"LYNC PRESENCE OK - {re.escape(reached)} in \d\.\d{{3}} s \| ", done.first_line)
-    assert sorted(done.perfdata) == sorted([*LABELS, *(["certificate_days"] if transport == "tls" else [])])
+    assert sorted(done.perfdata) == sorted([*LABELS, *(["certificate_days"] if "tls" in transport else [])])
     assert 0 < float(done.perfdata["notify"].split(";")[0]) <= float(done.perfdata["latency"].split(";")[0]) < 5
     assert done.lines[1:6] == [
         f"TargetFqdn : {SERVER}",
@@ -333,6 +344,55 @@ def test_a_notifier_that_has_stopped_is_told_from_a_lost_publication(kamailio: K
     assert keeps_secrets(done)
     assert kamailio.bindings() == []
     assert "<basic>open</basic>" not in kamailio.presence("unheard")
+
+
+@pytest.mark.parametrize(
+    ("former", "words"),
+    [
+        (
+            False,
+            "A new subscription shows nothing of the publisher: it was not stored, or the subscriber may not see it",
+        ),
+        (True, "A new subscription shows an older presence: it was not stored or not merged"),
+    ],
+)
+def test_a_publication_that_is_not_stored_is_told_from_a_broken_notifier(
+    kamailio: Kamailio, tmp_path: Path, former: bool, words: str
+) -> None:
+    with kamailio.client("forgotten") as phone:
+        if former:
+            finish(phone.publish("at lunch", phone.account, lambda: None, soon()))
+        try:
+            done = kamailio.check(accounts_of(tmp_path, "forgotten"), "--notify-timeout", "1")
+        finally:
+            finish(phone.withdraw(soon()))
+    assert (done.code, done.stderr) == (2, "")
+    assert "PublishPresence failed: Presence notification is not received within 1 secs" in done.first_line
+    assert words in done.stdout
+    assert kamailio.bindings() == []
+
+
+# ---------------------------------------------------------------------- pool
+
+
+@pytest.mark.parametrize("transport", ["tls", "tcp", "udp"])
+def test_every_server_of_a_pool_and_every_way_between_two_is_tried(
+    kamailio: Kamailio, accounts: Path, tmp_path: Path, transport: str
+) -> None:
+    host = Host(tmp_path, free_address())
+    port = kamailio.tls if transport == "tls" else kamailio.tcp
+    where = ["-H", SERVER, "-p", str(port), "--transport", transport, "--ca-file", str(kamailio.ca_file)]
+    with NameServer({SERVER: records("A", "127.0.0.1", "127.0.0.2", "127.0.0.9")}, host.address, 53):
+        done = host.check(*where, "--accounts", str(accounts), "--all-front-ends", "--timeout", "10")
+    failed = f"LYNC PRESENCE CRITICAL - 1 of 3 front ends of {SERVER} fails: 127.0.0.9 "
+    assert (done.code, done.first_line[: len(failed)]) == (2, failed), done.stdout
+    assert [line.partition(",")[0] for line in done.lines if line.startswith("127.")] == [
+        "127.0.0.1 : Success",
+        "127.0.0.2 : Success",
+        "127.0.0.9 : Failure",
+    ]
+    assert {"notify_127_0_0_2_to_127_0_0_1", "latency_127_0_0_1", "latency_127_0_0_2"} <= done.perfdata.keys()
+    assert kamailio.bindings() == []
 
 
 def test_a_lync_client_is_told_that_this_is_no_lync_server(kamailio: Kamailio, accounts: Path) -> None:

@@ -5,13 +5,19 @@ Only the resolver is replaced: it knows the addresses of the pool.
 
 from __future__ import annotations
 
+import os
+import socket
+import threading
 import time
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
 import pytest
 
+from check_lync_presence.roundtrip import World, presence_round_trip
+
 from ..commands import ACCOUNTS, POOL, Finished, Simulator, write_accounts
+from ..samples import settings
 from .conftest import Start
 from .resolver import run_with_addresses
 
@@ -187,6 +193,64 @@ def test_the_activity_log_is_told_front_end_by_front_end(simulate: Start) -> Non
     assert lines.count("'PublishPresence' activity started.") == 2
 
 
+# ---------------------------------------------------------------- SIMPLE, and many
+
+MANY = 32
+SIMPLE = ("--dialect", "simple")
+
+
+@pytest.mark.parametrize("dialect", ["lync", "simple"])
+def test_many_front_ends_are_tried_in_one_run_and_nothing_is_left(simulate: Start, dialect: str) -> None:
+    pool = simulate(options=("--dialect", dialect, *listening(MANY)))
+    result = check(pool, places(MANY))
+    assert result.code == 0, result.stdout
+    assert all(healthy(result, MANY).values())
+    assert len(paths(result)) == MANY - 1
+    census = pool.census()
+    assert census["connections"] == 0
+    kinds = ("endpoints", "publications", "subscriptions")
+    assert {user[kind] for user in census["users"].values() for kind in kinds} == {0}
+
+
+@pytest.mark.parametrize("dialect", ["lync", "simple"])
+def test_no_thread_and_no_file_is_left_open(simulate: Start, monkeypatch: pytest.MonkeyPatch, dialect: str) -> None:
+    pool = simulate(options=("--dialect", dialect, "--tcp", "0", *listening(8)[2:]))
+    real = socket.getaddrinfo
+    addresses = [real(place, pool.tcp, 0, socket.SOCK_STREAM)[0] for place in places(8)]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: addresses)
+    told = settings(transport="tcp", port=pool.tcp, all_front_ends=True, timeout=20.0)
+    world = World(time.monotonic, time.time, lambda digits: os.urandom(digits).hex()[:digits], "HOST")
+    before = set(threading.enumerate()), set(os.listdir("/proc/self/fd"))
+    outcome = presence_round_trip(told, None, world)
+    assert outcome.success, outcome.failures
+    for thread in set(threading.enumerate()) - before[0]:
+        thread.join(10)
+    assert (set(threading.enumerate()), set(os.listdir("/proc/self/fd"))) == before
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("notification-never", "PublishPresence failed: Presence notification is not received within 1 secs"),
+        ("event-refused", "SubscribePresence failed for sip:ben@contoso.example: 489, Bad Event"),
+    ],
+)
+def test_a_sick_simple_server_is_named_and_the_others_are_well(simulate: Start, fault: str, words: str) -> None:
+    pool = simulate(f"{fault}@127.0.0.2", options=(*SIMPLE, *listening(3)))
+    result = check(pool, places(3), "--timeout", "5", "--notify-timeout", "1")
+    assert result.code == 2
+    assert [name for name, well in healthy(result, 3).items() if not well] == ["127.0.0.2"]
+    assert f"127.0.0.2 : Failure, {words}" in result.lines
+
+
+def test_a_way_between_simple_servers_that_is_not_replicated_is_named(simulate: Start) -> None:
+    pool = simulate("not-replicated@127.0.0.2", options=(*SIMPLE, *listening(3)))
+    result = check(pool, places(3), "--notify-timeout", "1")
+    assert result.code == 2
+    assert all(healthy(result, 3).values())
+    assert "fails: 127.0.0.2 to 127.0.0.1" in result.first_line
+
+
 # ---------------------------------------------------------------- two pools
 
 OTHER_POOL = """
@@ -221,3 +285,16 @@ def test_the_certificate_of_the_other_pool_must_be_its_own(simulate: Start, tmp_
         result = pools.check("--subscriber-target", "pool03.contoso.example")
         assert result.code == 2
         assert "is not for pool03.contoso.example" in result.first_line
+
+
+def test_the_pool_that_fails_is_the_one_that_is_named(simulate: Start, tmp_path: Path) -> None:
+    served = write_accounts(tmp_path / "both.ini", ACCOUNTS)
+    pool = Simulator(served, "--tls", "0")
+    with pool:
+        write_accounts(served, ACCOUNTS + OTHER_POOL.replace("127.0.0.2", "127.0.0.9").format(port=pool.tls))
+        result = pool.check("--subscriber-target", "pool02.contoso.example")
+    assert result.code == 2
+    assert f"cannot connect to 127.0.0.9:{pool.tls}: Connection refused" in result.first_line
+    (advice,) = [line for line in result.lines if line.startswith("Check that")]
+    assert "runs on pool02.contoso.example" in advice
+    assert f"TCP port {pool.tls}" in advice
