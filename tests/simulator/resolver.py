@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import List
 
 from ..commands import Finished, environment
 
@@ -20,10 +21,15 @@ main()
 """
 
 
+def with_addresses(addresses: str, *arguments: str) -> List[str]:
+    """The command that runs the check where the pool has these addresses, with blanks in between."""
+    return [sys.executable, "-c", _WITH_ADDRESSES, addresses, *arguments]
+
+
 def run_with_addresses(addresses: str, *arguments: str) -> Finished:
-    """Run the check where the pool has these addresses, with blanks in between."""
+    """Run that command."""
     done = subprocess.run(
-        [sys.executable, "-c", _WITH_ADDRESSES, addresses, *arguments],
+        with_addresses(addresses, *arguments),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
