@@ -319,10 +319,10 @@ class RoundTrip:
         raise AssertionError("there is no server")
 
     def _may_go_elsewhere(self, account: Account, error: PresenceError) -> bool:
-        """Whether another server may do better; one that has said something and then stops has seen a password."""
+        """Whether another server may do better; one that stops in the middle of a sign-in may have seen a password."""
         endpoint = self._endpoints.get(account)
-        mute = error.cause is Cause.NO_ANSWER and endpoint is not None and not endpoint.agent.heard
-        return mute or error.cause in _ELSEWHERE or error.status == 503
+        heard = endpoint is not None and endpoint.agent.heard
+        return error.cause in _ELSEWHERE or error.status == 503 or (error.cause in _MUTE and not heard)
 
     async def _register_at(self, server: Server, account: Account, limit: float) -> Tuple[str, ...]:
         """Connect within `limit` seconds and register; follow redirects to the home pool.
@@ -534,7 +534,8 @@ def _failure(activity: str, user: str, error: PresenceError) -> Failure:
 
 _NOBODYS = (Cause.RESOLVE, Cause.CONNECT, Cause.TLS, Cause.PROTOCOL, Cause.NO_SCHEME)
 # What another server may do better.
-_ELSEWHERE = (Cause.CONNECT, Cause.TLS, Cause.CLOSED)
+_ELSEWHERE = (Cause.CONNECT, Cause.TLS)
+_MUTE = (Cause.CLOSED, Cause.NO_ANSWER)
 
 
 def _same_organisation(host: str, target: str, sip_domain: str) -> bool:

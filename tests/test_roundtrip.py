@@ -535,15 +535,19 @@ def test_the_next_server_is_taken_where_one_says_nothing(monkeypatch: pytest.Mon
         assert any("sip1.contoso.example was passed over: No answer to REGISTER in" in told for told in outcome.remarks)
 
 
-def test_a_server_that_stops_after_it_has_seen_a_password_is_not_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("cause", [Cause.NO_ANSWER, Cause.CLOSED])
+def test_a_server_that_stops_after_it_has_seen_a_password_is_not_passed_over(
+    monkeypatch: pytest.MonkeyPatch, cause: Cause
+) -> None:
     class Stops(TinyPool):
         def on_token(self, session: Session, request: Request, credentials: AuthHeader) -> None:
-            pass
+            if cause is Cause.CLOSED:
+                session.wire.sock.shutdown(socket.SHUT_RDWR)
 
     with Stops() as stops, TinyPool() as pool:
         places(monkeypatch, stops.server, pool.server)
         outcome = discovered(stops.server, timeout=2.0)
-        assert {failure.cause for failure in outcome.failures} == {Cause.NO_ANSWER}
+        assert {failure.cause for failure in outcome.failures} == {cause}
         assert pool.requests("REGISTER") == []
 
 

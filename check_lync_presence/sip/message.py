@@ -90,7 +90,7 @@ class _Message:
 
     def get(self, name: str) -> Optional[str]:
         """The first value of the header `name`, without regard to case, or None."""
-        values = self.values.get(name.lower())
+        values = (self._values or self.values).get(name.lower())
         return values[0] if values else None
 
     def all(self, name: str) -> Tuple[str, ...]:
