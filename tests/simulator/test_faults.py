@@ -20,6 +20,7 @@ from .conftest import Start
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 TIMEOUT = 4.0
+SLOW = 4.0  # seconds that a busy machine may take to start and end a process
 NRPE_LIMIT = 1024  # what NRPE v2 carries
 MAX_FIRST_LINE = 120
 OK, WARNING, CRITICAL = 0, 1, 2
@@ -165,7 +166,7 @@ def test_fault_is_reported_as_it_should_be(simulate: Start, dialect: str, fault:
     _compare(FOLDERS[dialect] / f"{fault.replace('=', '-')}.txt", result.stdout)
     assert result.code == EXPECTED[dialect][fault]
     assert result.stderr == ""
-    assert elapsed < TIMEOUT + 1
+    assert elapsed < TIMEOUT + SLOW
     without_log, _, _ = result.stdout.partition("'Register' activity started.")
     assert len(without_log.encode()) < NRPE_LIMIT
     assert len(result.first_line.partition(" | ")[0]) < MAX_FIRST_LINE
