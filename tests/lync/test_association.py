@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import struct
 import time
 from typing import Callable, Dict, List, Optional, Tuple
+from zlib import crc32
 
 import pytest
 from hypothesis import example, given
@@ -25,6 +27,7 @@ from check_lync_presence.lync.association import (
     with_credentials,
 )
 from check_lync_presence.lync.ntlm import session_keys
+from check_lync_presence.lync.rc4 import rc4
 from check_lync_presence.sip.message import Header, Message, ParseError, Request, Response, parse_head
 
 from ..strategies import HANG, LARGE, any_text, few, header_value, made_of, many, message_head, token
@@ -241,11 +244,17 @@ def test_a_server_of_version_2_signs_the_short_text() -> None:
         b"To: <sip:gabriel@ocs.provo.novell.com>;tag=B816D65C2300A32CFA6D371F2AF537FD\r\n"
         b"Call-ID: 8592g5DCBa1694i5887m0D0Bt2247b3F38xAE9Fx\r\nCSeq: 3 REGISTER"
     )
-    assert signed_text(message, 2, "NTLM", "0878F41B", "1", REALM, "ocs1.ocs.provo.novell.com") == (
+    text = signed_text(message, 2, "NTLM", "0878F41B", "1", REALM, "ocs1.ocs.provo.novell.com")
+    assert text == (
         b"<NTLM><0878F41B><1><SIP Communications Service><ocs1.ocs.provo.novell.com>"
         b"<8592g5DCBa1694i5887m0D0Bt2247b3F38xAE9Fx><3><REGISTER><sip:gabriel@ocs.provo.novell.com><2947328781>"
         b"<B816D65C2300A32CFA6D371F2AF537FD><900><200>"
     )
+    # That server signed without extended session security (MS-NLMP 3.4.4.1), which we do not negotiate; its signature
+    # vouches for every octet of the text all the same.
+    stream = rc4(bytes.fromhex("5F029153BC025058969548615E7099BA"), bytes(4) + struct.pack("<I", crc32(text)) + bytes(4))
+    numbered = bytes(a ^ b for a, b in zip(stream[8:], struct.pack("<I", 100)))
+    assert (b"\1" + bytes(7) + stream[4:8] + numbered).hex() == "0100000000000000bf2e52667ddf6ded"
 
 
 def test_a_notification_that_is_signed_with_another_scheme_names_it() -> None:

@@ -53,6 +53,15 @@ def u(text: str) -> bytes:
     return text.encode("utf-16-le")
 
 
+def numbered(sequence: int) -> bytes:
+    return struct.pack("<I", sequence)
+
+
+def test_the_digests_are_those_of_rfc_1321_and_rfc_2202() -> None:
+    assert ntlm._md5(b"message digest") == h("F96B697D7CB7938D525A2F31AAF161D0")
+    assert ntlm._hmac_md5(b"\x0b" * 16, b"Hi There") == h("9294727A3638BB1C13F48EF8158BFC9D")
+
+
 # ------------------------------------------------------------------ MS-NLMP 4.2.4
 
 NLMP = Credentials("User", "Domain", "Password")
@@ -126,6 +135,12 @@ def test_nlmp_the_sealed_message_and_checksum() -> None:
     stream = u("Plaintext") + h("70352851F2564309")
     sealed = rc4(session_keys(NLMP_KEY, TO_SERVER).sealing, stream)
     assert sealed == h("54E50165BF1936DC996020C1811B0F06FB5F7FB38EC5C55D4976")
+    assert b"\1\0\0\0" + sealed[18:] + numbered(0) == h("010000007FB38EC5C55D497600000000")
+
+
+def test_nlmp_the_signature_without_key_exchange_is_the_checksum_itself() -> None:
+    checksum = ntlm._hmac_md5(session_keys(NLMP_KEY, TO_SERVER).signing, numbered(0) + u("Plaintext"))[:8]
+    assert b"\1\0\0\0" + checksum + numbered(0) == h("0100000070352851F256430900000000")
 
 
 def test_nlmp_the_checksum_inside_of_a_datagram_signature() -> None:
@@ -154,6 +169,8 @@ def test_the_sequence_number_of_a_signature_is_100_unless_told_otherwise() -> No
 def test_the_signing_key_of_public_literature() -> None:
     keys = session_keys(h("0102030405060708090A0B0C0D0E0F00"), TO_SERVER)
     assert keys.signing == h("F7F97A82EC390F9C903DAC4F6ACEB132")
+    checksum = ntlm._hmac_md5(keys.signing, numbered(0) + b"jCIFS")[:8]
+    assert b"\1\0\0\0" + checksum + numbered(0) == h("010000000A003602317A759A00000000")
 
 
 # ------------------------------------------------------------------ Communicator 2007 R2
@@ -396,6 +413,29 @@ def test_ann_the_keys_of_the_server() -> None:
     assert session_keys(ANN_KEY, TO_CLIENT) == SessionKeys(
         h("60F654677506D6AAF0BCA42AB24CF43E"), h("4C8365F39288454902F2775F9BEF872F")
     )
+
+
+@pytest.mark.parametrize(
+    ("direction", "key"),
+    [(TO_SERVER, "3C20216B444276B38BB595D5907D9575"), (TO_CLIENT, "7FA2D2BCBD263FB47B8188C589AAD2B1")],
+)
+def test_ann_the_rc4_key_of_every_signature(direction: str, key: str) -> None:
+    keys = session_keys(ANN_KEY, direction)
+    assert ntlm._md5(keys.sealing + numbered(100)) == h(key)
+    checksum = ntlm._hmac_md5(keys.signing, numbered(100) + b"text")[:8]
+    assert keys.mac(b"text") == b"\1\0\0\0" + rc4(h(key), checksum) + numbered(100)
+
+
+@pytest.mark.parametrize(
+    ("direction", "signing", "sealing"),
+    [
+        (TO_SERVER, "563E57EF30ED5D964F44096B5CF606AA", "F548074CC30E475338005E9D7303169E"),
+        (TO_CLIENT, "A5CA5A8CD732D98144010939DF5E1B66", "46CABC2452EB998B8E9C5349ECF19F8C"),
+    ],
+)
+def test_ben_the_keys(direction: str, signing: str, sealing: str) -> None:
+    key = h("FFEEDDCCBBAA99887766554433221100")
+    assert session_keys(key, direction) == SessionKeys(h(signing), h(sealing))
 
 
 def test_ann_the_whole_token_octet_for_octet() -> None:
