@@ -108,7 +108,7 @@ class Simulator(SimulatorProcess):
 _VARIABLE = (
     (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:PORT"),
     (re.compile(r"TCP port \d+|on port \d+"), lambda found: found.group().rpartition(" ")[0] + " PORT"),
-    (re.compile(r"(\w+=|'|in )\d+\.\d+(?=[;' ]|$)"), r"\1SECONDS"),
+    (re.compile(r"(\w+=|'|in |latency )\d+\.\d+(?=[;' ]|$)"), r"\1SECONDS"),
     (re.compile(r"\d\d:\d\d:\d\d\.\d{7}"), "00:00:00.TICKS"),
     (re.compile(r"certificate_days=-?\d+"), "certificate_days=DAYS"),
     (re.compile(r"\bin \d+(\.\d+)? secs\b|\bwithin \d+\.\d+ (secs|s)\b"), "in what was left"),

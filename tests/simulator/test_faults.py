@@ -142,6 +142,8 @@ _SIMPLE = {
 }
 EXPECTED = {LYNC: _LYNC, SIMPLE: _SIMPLE}
 FOLDERS = {LYNC: GOLDEN, SIMPLE: GOLDEN / "simple"}
+# A pool whose every answer takes so many seconds, with a warning at one second.
+_DELAYED = {"0.3": WARNING, "60": CRITICAL}
 OPTIONS = {LYNC: ("--tls", "0"), SIMPLE: ("--tls", "0", "--dialect", SIMPLE)}
 UDP_ONLY = {"lost"}  # tests/simulator/test_udp.py
 
@@ -172,6 +174,17 @@ def test_fault_is_reported_as_it_should_be(simulate: Start, dialect: str, fault:
     assert len(result.first_line.partition(" | ")[0]) < MAX_FIRST_LINE
 
 
+@pytest.mark.parametrize("delay", _DELAYED)
+def test_answers_that_take_their_time_are_reported_as_they_should_be(simulate: Start, delay: str) -> None:
+    simulator = simulate(options=(*OPTIONS[LYNC], "--delay", delay))
+    started = time.monotonic()
+    result = simulator.check("-v", "-w", "1", "--timeout", f"{TIMEOUT:g}", "--notify-timeout", "1")
+    elapsed = time.monotonic() - started
+    _compare(GOLDEN / f"delay-{delay}.txt", result.stdout)
+    assert (result.code, result.stderr) == (_DELAYED[delay], "")
+    assert elapsed < TIMEOUT + 1
+
+
 @both
 def test_a_healthy_pool_is_ok(simulate: Start, dialect: str) -> None:
     result = simulate(options=OPTIONS[dialect]).check("-v", "-w", "5", "-c", "10")
@@ -194,5 +207,6 @@ def _compare(path: Path, output: str) -> None:
 @both
 def test_no_golden_file_is_left_over(dialect: str) -> None:
     names = [*(fault.replace("=", "-") for fault in EXPECTED[dialect]), "healthy"]
+    names += [f"delay-{delay}" for delay in _DELAYED if dialect == LYNC]
     known = sorted(f"{name}.txt" for name in names)
     assert sorted(path.name for path in FOLDERS[dialect].glob("*.txt")) == known
