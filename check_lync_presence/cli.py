@@ -181,6 +181,7 @@ def settings_from(
             f"{PROGRAM} --help lists the options"
         )
     target = _host(target, "-H")
+    _check_typed(arguments)
     both_named = arguments.publisher is not None and arguments.subscriber is not None
     accounts = _accounts_file(arguments.accounts, environment, needed=not both_named)
     section = accounts.section(target) if accounts is not None else None
@@ -237,6 +238,25 @@ def settings_from(
         subscriber_target=values.host("subscriber_target") if scope == "subscriber_target" else None,
         subscriber_connect=_connect(elsewhere.in_file("connect"), port) if elsewhere is not None else None,
     )
+
+
+def _check_typed(arguments: argparse.Namespace) -> None:
+    """Whoever mistypes a value wants to read that, not what is wrong with the accounts as well. Raises SettingsError."""
+    typed = _Values(arguments, {}, "")
+    for option in all_options():
+        if not typed.given_on_command_line(option.key):
+            continue
+        if option.choices:
+            typed.choice(option.key)
+        elif option.kind == "seconds":
+            typed.seconds(option.key)
+    for level in ("warning", "critical"):
+        _ranges(typed, level)
+    _connect(typed.text("connect"), typed.port() or 0)
+    for role in ("publisher", "subscriber"):
+        address = typed.text(role)
+        if address is not None:
+            sip_address(address)
 
 
 def _elsewhere(

@@ -104,6 +104,24 @@ def test_a_wrong_command_line_is_one_line_that_says_what_is_wrong(home: str, arg
     assert words in usage_error(run_check(*arguments, HOME=home))
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("-w", "5:1"),
+        ("-c", "fast"),
+        ("--activity-warning", "register"),
+        ("--certificate-critical", "x"),
+        ("-t", "soon"),
+        ("-p", "0"),
+        ("--transport", "sctp"),
+        ("--connect", "[::1"),
+        ("--publisher", "tel:+15551234"),
+    ],
+)
+def test_a_mistyped_value_is_told_before_what_is_wrong_with_the_accounts(home: str, option: str, value: str) -> None:
+    assert repr(value) in usage_error(run_check("-H", POOL, option, value, HOME=home))
+
+
 def test_without_an_accounts_file_the_places_are_named(home: str) -> None:
     text = usage_error(run_check("-H", POOL, HOME=home))
     assert f"{home}/.config/check_lync_presence/accounts.ini" in text
