@@ -8,7 +8,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Collection, Dict, List, Mapping
 
-from ..outcome import NOTIFY, SUBSCRIBE, Cause, Diagnosis, Failure, Outcome, Seen
+from ..outcome import NOTIFY, REGISTER, SUBSCRIBE, Cause, Diagnosis, Failure, Outcome, Seen
 from ..settings import Account, Settings
 from ..simple.identity import digest_user
 from . import ms_diagnostics, simple
@@ -100,6 +100,8 @@ def codes(failure: Failure) -> List[int]:
 
 
 def _template(failure: Failure, dialect: str) -> str:
+    if failure.cause is Cause.PROTOCOL and failure.activity != REGISTER:
+        return _BROKEN
     advice = _of_simple(failure) if dialect == "simple" else ""
     advice = advice or _of_lync(failure)
     if failure.cause is Cause.NO_NOTIFICATION:
@@ -197,6 +199,10 @@ _SOURCES = {
 }
 _NOT_DISCOVERED = (
     "Check the SRV records of {domain} and the name servers of this host, or leave out --discover and name the server."
+)
+_BROKEN = (
+    "{detail} signed the users in and then sent what cannot be read: check the logs of {pool}, and devices in between "
+    "that alter SIP."
 )
 _BOTH_REFUSED = (
     "The pool refuses both {logon}: that is seldom two wrong passwords. Check the clocks, the NTLM policies of the domain "

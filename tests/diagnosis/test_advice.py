@@ -38,6 +38,15 @@ def not_found(activity: str, user: str) -> Failure:
     return failure(Cause.STATUS, "404, Not Found", activity, user, 404, diagnostics)
 
 
+def test_whoever_has_signed_the_users_in_is_no_stranger() -> None:
+    address = "192.0.2.1:5061"
+    assert "check -H" in only(failure(Cause.PROTOCOL, detail=address))
+    for activity in (SUBSCRIBE, PUBLISH, NOTIFY):
+        sentence = only(failure(Cause.PROTOCOL, activity=activity, detail=address))
+        assert sentence.startswith(f"{address} signed the users in and then sent what cannot be read")
+        assert "-H" not in sentence
+
+
 def test_a_success_has_nothing_to_say() -> None:
     assert diagnose(success(), settings()) == Diagnosis("", "", ())
 
