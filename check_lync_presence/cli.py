@@ -10,7 +10,9 @@ import argparse
 import contextlib
 import os
 import re
+import select
 import sys
+import time
 from typing import Any, Callable, Dict, List, Mapping, NoReturn, Optional, Sequence, Tuple
 
 from . import __version__
@@ -33,7 +35,8 @@ from .stop import Stopped, watch_for_sigterm
 PROGRAM = "check_lync_presence"
 SYSTEM_ACCOUNTS = "/etc/check_lync_presence/accounts.ini"
 SYSTEM_STATE = "/var/lib/check_lync_presence"
-COMMAND_LIMIT = 10.0  # seconds that a password command may take
+PASSWORD_LIMIT = 10.0  # seconds that a password command, or standard input, may take
+MAX_PASSWORD = 64 * 1024  # octets of a line of standard input; nobody can remember more
 MAX_TIME = 3600.0  # an hour: no scheduler waits longer for a check
 ACTIVITY_LABELS = ("register", "self_subscribe", "subscribe", "publish", "notify", "unregister")
 DEFAULT_PORTS = {"tls": 5061, "tcp": 5060, "udp": 5060}
@@ -112,13 +115,24 @@ def _arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
 
 
 def _standard_input() -> str:
-    """A line of standard input, which whoever started us may have closed."""
-    if sys.stdin is None:
+    """A line of standard input, which whoever started us may have closed, or keep open and never write to."""
+    stdin = sys.stdin
+    if stdin is None:
         return ""
+    line, end = b"", time.monotonic() + PASSWORD_LIMIT
+    # Octet by octet: what is buffered here could not be waited for, and the next line is the next user's.
+    while not line.endswith(b"\n") and len(line) < MAX_PASSWORD:
+        left = None if stdin.isatty() else max(0.0, end - time.monotonic())
+        if not select.select([stdin], [], [], left)[0]:
+            raise SettingsError(f"no password came on standard input within {PASSWORD_LIMIT:.0f} s")
+        octet = os.read(stdin.fileno(), 1)
+        if not octet:
+            break
+        line += octet
     try:
-        return sys.stdin.readline()
+        return line.decode(stdin.encoding)
     except UnicodeDecodeError:
-        raise SettingsError(f"the password on standard input is not {sys.stdin.encoding} text") from None
+        raise SettingsError(f"the password on standard input is not {stdin.encoding} text") from None
 
 
 def _unknown(text: str, more: str = "") -> NoReturn:
@@ -241,7 +255,7 @@ def settings_from(
 
 
 def _check_typed(arguments: argparse.Namespace) -> None:
-    """Whoever mistypes a value wants to read that, not what is wrong with the accounts as well. Raises SettingsError."""
+    """Whoever mistypes a value wants to read that, and not what is wrong with the accounts. Raises SettingsError."""
     typed = _Values(arguments, {}, "")
     for option in all_options():
         if not typed.given_on_command_line(option.key):
@@ -522,11 +536,11 @@ def _password_command(command: str, role: str) -> str:
 
     try:
         done = subprocess.run(
-            shlex.split(command), stdin=subprocess.DEVNULL, capture_output=True, timeout=COMMAND_LIMIT, check=True
+            shlex.split(command), stdin=subprocess.DEVNULL, capture_output=True, timeout=PASSWORD_LIMIT, check=True
         )
         return done.stdout.decode().partition("\n")[0].rstrip("\r")
     except subprocess.TimeoutExpired:
-        reason = f"it did not end within {COMMAND_LIMIT:.0f} s"
+        reason = f"it did not end within {PASSWORD_LIMIT:.0f} s"
     except subprocess.CalledProcessError as error:
         reason = f"it ended with exit code {error.returncode}"
     except (OSError, ValueError) as error:

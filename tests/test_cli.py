@@ -251,6 +251,25 @@ def test_the_password_can_come_on_standard_input() -> None:
     assert (result.code, result.stderr) == (2, "")
 
 
+@pytest.mark.parametrize("written", [b"", b"half a pass"])
+def test_a_standard_input_that_stays_open_and_silent_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: Any, written: bytes
+) -> None:
+    ours, theirs = os.pipe()
+    os.write(theirs, written)
+    try:
+        with open(ours, encoding="utf-8") as stdin:
+            monkeypatch.setattr(sys, "stdin", stdin)
+            monkeypatch.setattr(cli, "PASSWORD_LIMIT", 0.1)
+            with pytest.raises(SystemExit) as end:
+                cli.main(["-H", POOL, *USERS, "--publisher-password-file", "-"])
+    finally:
+        os.close(theirs)
+    output = capsys.readouterr()
+    text = usage_error(Finished(int(str(end.value.code)), output.out, output.err))
+    assert text == "no password came on standard input within 0 s"
+
+
 def test_a_password_on_standard_input_that_is_no_text_is_a_usage_error() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "check_lync_presence", "-H", POOL, *USERS, "--publisher-password-file", "-"],
@@ -269,13 +288,10 @@ def test_a_password_in_the_environment_that_is_no_text_is_a_usage_error() -> Non
 
 
 def test_a_mistake_of_ours_is_one_line_and_shows_its_place_with_v(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    class Broken:
-        encoding = "utf-8"
+    def broken() -> str:
+        raise RuntimeError("x | y\n z")
 
-        def readline(self) -> str:
-            raise RuntimeError("x | y\n z")
-
-    monkeypatch.setattr(sys, "stdin", Broken())
+    monkeypatch.setattr(cli, "_standard_input", broken)
     arguments = ["-H", POOL, *USERS, "--publisher-password-file", "-"]
     for more, lines in ([], 1), (["-v"], 5):
         with pytest.raises(SystemExit) as end:
@@ -635,7 +651,7 @@ def test_a_command_gets_no_standard_input(tmp_path: Path) -> None:
 
 
 def test_a_command_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "COMMAND_LIMIT", 0.1)
+    monkeypatch.setattr(cli, "PASSWORD_LIMIT", 0.1)
     started = time.monotonic()
     with pytest.raises(SettingsError, match="it did not end within 0"):
         of_command(tmp_path, "tail -f /dev/null")

@@ -252,7 +252,8 @@ def test_a_server_of_version_2_signs_the_short_text() -> None:
     )
     # That server signed without extended session security (MS-NLMP 3.4.4.1), which we do not negotiate; its signature
     # vouches for every octet of the text all the same.
-    stream = rc4(bytes.fromhex("5F029153BC025058969548615E7099BA"), bytes(4) + struct.pack("<I", crc32(text)) + bytes(4))
+    key = bytes.fromhex("5F029153BC025058969548615E7099BA")
+    stream = rc4(key, bytes(4) + struct.pack("<I", crc32(text)) + bytes(4))
     numbered = bytes(a ^ b for a, b in zip(stream[8:], struct.pack("<I", 100)))
     assert (b"\1" + bytes(7) + stream[4:8] + numbered).hex() == "0100000000000000bf2e52667ddf6ded"
 
