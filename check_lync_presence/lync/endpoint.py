@@ -374,7 +374,11 @@ class LyncEndpoint:
         if self._container_of(watcher) is None:
             known = containers.get(categories.COLLEAGUES)
             body = categories.add_colleagues_document(known.version if known else 0)
-            _expect_success(await self._service(categories.MEMBERS_TYPE, body, deadline))
+            response = await self._service(categories.MEMBERS_TYPE, body, deadline)
+            if response.status >= 300:  # a server may know the default members by itself: the notification decides
+                self.remarks.append(
+                    f"{watcher.uri} cannot be added to who sees {self.account.uri}: {status_error(response)}."
+                )
         elif self._container_of(watcher) == categories.BLOCKED:
             self.remarks.append(f"{self.account.uri} has blocked {watcher.uri}: it stands in container 32000.")
 

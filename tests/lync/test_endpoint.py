@@ -579,6 +579,15 @@ def test_a_fresh_account_lets_its_colleagues_see_it_first() -> None:
     assert '<container id="200" version="3"><member action="add" type="sameEnterprise"/>' in body_of(members)
 
 
+def test_a_server_that_refuses_the_default_member_is_remarked_and_published_to_all_the_same() -> None:
+    pool = Publishing((403, b""), body=containers())
+    user, _ = publish(pool)
+    assert user.remarks == [
+        "sip:ben@contoso.example cannot be added to who sees sip:ann@contoso.example: 403, Forbidden."
+    ]
+    assert [item[0] for item in published(pool.requests("SERVICE")[1])] == ["state"] * 2 + ["note"] * 3
+
+
 def test_a_watcher_of_another_company_is_not_let_in_by_us() -> None:
     pool = Publishing(body=containers())
     with pool, registered(pool) as user:
