@@ -28,15 +28,22 @@ def diagnose(
     """
     if not outcome.failures:
         return Diagnosis("", "", ())
-    first = outcome.failures[0]
-    found = next((read for read in map(ms_diagnostics.parse, first.diagnostics) if read is not None), None)
     by_template: Dict[str, List[Failure]] = {}
     for failure in outcome.failures:
         if failure in explained and failure.cause is not Cause.HELD_BACK:
             continue
         by_template.setdefault(_template(failure, outcome.dialect), []).append(failure)
     advice = [_advice(template, failures, settings, outcome.dialect) for template, failures in by_template.items()]
-    return Diagnosis(first.text, str(found) if found is not None else "", (*said.values(), *advice))
+    first = outcome.failures[0]
+    return Diagnosis(first.text, _from_the_server(first, outcome.dialect), (*said.values(), *advice))
+
+
+def _from_the_server(failure: Failure, dialect: str) -> str:
+    """The server's own diagnosis: an ms-diagnostics header, else the code of a msrtc-fault (MS-PRES 2.2.2)."""
+    for found in filter(None, map(ms_diagnostics.parse, failure.diagnostics)):
+        return str(found)
+    is_fault = failure.cause is Cause.STATUS and dialect == "lync" and failure.detail
+    return f"Faultcode={failure.detail}" if is_fault else ""
 
 
 def _advice(template: str, failures: List[Failure], settings: Settings, dialect: str) -> str:

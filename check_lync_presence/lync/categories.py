@@ -16,7 +16,6 @@ SUBSCRIPTION_TYPE = "application/msrtc-adrl-categorylist+xml"
 CATEGORIES_TYPE = "application/msrtc-event-categories+xml"
 PUBLISH_TYPE = "application/msrtc-category-publish+xml"
 MEMBERS_TYPE = "application/msrtc-setcontainermembers+xml"
-FAULT_TYPE = "application/msrtc-fault+xml"
 
 AVAILABLE = 3500  # MS-PRES: lower end of the range 3000-4499 is "available"
 STATE_CONTAINERS = (2, 3)  # what goes in here is aggregated for the watchers

@@ -140,7 +140,7 @@ class LyncEndpoint:
             items = [item._replace(content=note) if item.category == "note" else item for item in self._published]
             response = await self._publish(items, sent, deadline)
             if response.status >= 300:
-                raise status_error(response)
+                raise _publication_error(response)
             return
         await self._let_see(watcher, deadline)
         own = machine_instance(self._epid)
@@ -163,7 +163,7 @@ class LyncEndpoint:
                 )
                 self._replaced = [self._former_note(item) for item in notes]
         if response.status >= 300:
-            raise status_error(response)
+            raise _publication_error(response)
 
     async def notified(self, presentity: str, marker: str, deadline: Deadline) -> None:
         """Wait until a note of `presentity` shows `marker`, or has shown it since the subscription.
@@ -470,6 +470,12 @@ def _piggybacked(response: Response) -> bool:
 def _expect_success(response: Response) -> None:
     if response.status >= 300:
         raise status_error(response)
+
+
+def _publication_error(response: Response) -> PresenceError:
+    error = status_error(response)
+    error.detail = categories.fault_code(response.body)
+    return error
 
 
 def _conflicts(response: Response) -> Tuple[categories.Conflict, ...]:

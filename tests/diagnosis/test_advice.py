@@ -63,6 +63,13 @@ def test_the_diagnosis_is_the_first_header_that_can_be_read() -> None:
     assert diagnose(failed(found), settings()).diagnosis == "ErrorCode=1003,Reason=User does not exist"
 
 
+def test_without_such_a_header_the_code_of_a_fault_is_the_diagnosis() -> None:
+    found = failure(Cause.STATUS, "403, Forbidden", PUBLISH, status=403, detail="Client.Delegate.NotAuthorized")
+    assert diagnose(failed(found), settings()).diagnosis == "Faultcode=Client.Delegate.NotAuthorized"
+    found = found._replace(diagnostics=("4268",))
+    assert diagnose(failed(found), settings()).diagnosis == "ErrorCode=4268"
+
+
 @pytest.mark.parametrize("cause", Cause)
 @pytest.mark.parametrize("user", USERS)
 def test_every_cause_has_advice(cause: Cause, user: str) -> None:

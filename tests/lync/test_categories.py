@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from check_lync_presence.lync.categories import (
     CATEGORIES_TYPE,
-    FAULT_TYPE,
     PUBLISH_TYPE,
     SELF_TYPE,
     SUBSCRIPTION_TYPE,
@@ -559,10 +558,6 @@ def test_the_own_enterprise_is_added_to_the_colleagues() -> None:
             )],
         )],
     )  # fmt: skip
-
-
-def test_the_conflict_has_the_type_of_faults() -> None:
-    assert recorded("14-ann-409-conflict.sip").get("Content-Type") == FAULT_TYPE
 
 
 printable = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S", "Zs"]), max_size=30)

@@ -506,6 +506,13 @@ def test_a_publication_that_stays_refused_is_an_error_of_that_status(answer: Tup
     assert len(pool.requests("SERVICE")) <= 3
 
 
+def test_the_code_of_a_fault_is_told() -> None:
+    pool = Publishing(*[(403, fault((1, 5)))] * 2)
+    with pytest.raises(PresenceError) as error:
+        publish(pool)
+    assert (str(error.value), error.value.detail) == ("403, Forbidden", "Client.BadCall.WrongDelta")
+
+
 USUAL = (
     f'<roamingData xmlns="{SIP_NS}/roaming-self"><categories>'
     '<category name="note" instance="0" container="200" version="4">'
