@@ -221,13 +221,16 @@ def settings_from(
     if values.given_on_command_line("front_ends_critical") and scope != "all_front_ends":
         raise SettingsError("--front-ends-critical counts the front ends of --all-front-ends; give both")
     timeout, notify_timeout = values.seconds("timeout"), values.seconds("notify_timeout")
+    connect = _connect(values.text("connect"), port) if way == "connect" else None
+    family = {None: None, "ipv4": 4, "ipv6": 6}[_one_of(values, "ipv4", "ipv6")]
+    _check_family(connect[0] if connect is not None else target, family)
     return Settings(
         target=target,
         publisher=publisher,
         subscriber=subscriber,
         port=port,
-        connect=_connect(values.text("connect"), port) if way == "connect" else None,
-        family={None: None, "ipv4": 4, "ipv6": 6}[_one_of(values, "ipv4", "ipv6")],
+        connect=connect,
+        family=family,
         transport=transport,
         protocol=protocol,
         auth=values.choice("auth"),
@@ -556,6 +559,13 @@ def _host(text: str, name: str) -> str:
         hint = "; a port goes to --port" if re.search(r"^[^:]+:\d+$", host) and name == "-H" else ""
         raise SettingsError(f"{name} is {text!r}, which is no host name and no address{hint}")
     return host if ":" in host else host.rstrip(".").lower()
+
+
+def _check_family(host: str, family: Optional[int]) -> None:
+    from .net.resolve import is_ip_literal
+
+    if family is not None and is_ip_literal(host) and family != (6 if ":" in host else 4):
+        raise SettingsError(f"{host} is not an IPv{family} address; leave out -{family}")
 
 
 def _port(text: str, name: str) -> int:

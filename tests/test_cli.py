@@ -410,6 +410,12 @@ def test_connect_takes_names_and_addresses_with_and_without_brackets(text: str, 
     assert settings("-H", POOL, *USERS, "--connect", text).connect == place
 
 
+@pytest.mark.parametrize(("family", "place"), [("-6", "127.0.0.1"), ("-4", "[::1]:5061"), ("-4", "::1")])
+def test_an_address_of_the_other_family_than_the_one_that_was_chosen_is_refused(family: str, place: str) -> None:
+    assert f"leave out {family}" in refused(family, "--connect", place)
+    assert settings("-H", POOL, *USERS, "--connect", place).connect is not None
+
+
 @pytest.mark.parametrize(
     ("text", "target"),
     [
