@@ -11,7 +11,7 @@ import contextlib
 from typing import Callable, Dict, List, Optional, Protocol, Tuple
 
 from .net.deadline import Clock, Deadline
-from .net.transport import Connection, TransportError, UnreachableError
+from .net.transport import Connection, PeerGoneError, TransportError, UnreachableError
 from .outcome import Cause, PresenceError, WireMessage
 from .sip.dialog import Dialog
 from .sip.framing import StreamFramer, read_datagram
@@ -124,6 +124,8 @@ class UserAgent:
         self._record(True, message)
         try:
             await self.connection.send(bytes(message), deadline)
+        except PeerGoneError:  # that this is noticed here and not at the next look is chance: it is the same fault
+            raise self._closed() from None
         except TransportError as error:
             raise PresenceError(Cause.CLOSED, f"{error}.", detail=str(self.connection.peer)) from None
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Iterator, List
+from typing import Any, Iterator, List, Tuple
 
 import pytest
 
@@ -64,23 +64,31 @@ def well_formed(result: Finished) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "method", "words"),
+    ("faults", "left", "words"),
     [
-        ("no-answer=register", "REGISTER", "Register failed for both users: Not over after "),
-        ("no-answer=subscribe", "SUBSCRIBE", "SubscribePresence failed for sip:ben@contoso.example: Not over after "),
-        ("notification-never", "SERVICE", "PublishPresence failed for sip:"),
+        # What the server has before the check is stuck for good: connections, endpoints, subscriptions, publications.
+        (["no-answer=register"], (2, 0, 0, False), "Register failed for both users: Not over after "),
+        (
+            ["no-answer=self-subscribe", "no-answer=subscribe"],
+            (2, 2, 2, False),
+            "SelfSubscribeActivity failed for sip:ann@contoso.example: Not over after ",
+        ),
+        (["notification-never"], (2, 2, 2, True), "PublishPresence failed for sip:"),
     ],
 )
-def test_the_activity_it_was_stuck_in_is_named(accounts: Path, fault: str, method: str, words: str) -> None:
-    with Simulator(accounts, "--tls", "0", "--fault", fault) as simulator:
+def test_the_activity_it_was_stuck_in_is_named(
+    accounts: Path, faults: List[str], left: Tuple[int, int, int, bool], words: str
+) -> None:
+    with Simulator(accounts, "--tls", "0", *(f"--fault={fault}" for fault in faults)) as simulator:
         where = ["--connect", f"127.0.0.1:{simulator.tls}", "--ca-file", simulator.ready["ca_file"]]
-        wanted = {"REGISTER": (0, 2), "SUBSCRIBE": (2, 2), "SERVICE": (2, 2)}[method]
 
         def reached() -> bool:
             census = simulator.census()
-            endpoints = sum(user["endpoints"] for user in census["users"].values())
-            published = sum(user["publications"] for user in census["users"].values())
-            return (endpoints, census["connections"]) == wanted and bool(published) == (method == "SERVICE")
+            endpoints, subscriptions, publications = (
+                sum(user[kind] for user in census["users"].values())
+                for kind in ("endpoints", "subscriptions", "publications")
+            )
+            return (census["connections"], endpoints, subscriptions, publications > 0) == left
 
         result = stopped(where, accounts, reached)
     well_formed(result)

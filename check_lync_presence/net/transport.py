@@ -37,6 +37,14 @@ class TransportError(Exception):
     """The connection could not be opened, or broke. The text names the address and what happened."""
 
 
+# How a connection looks that the peer has closed, whichever of us notices first.
+_GONE = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionResetError, BrokenPipeError)
+
+
+class PeerGoneError(TransportError):
+    """The peer has closed the connection, as was seen when something was sent."""
+
+
 class TcpError(TransportError):
     """No TCP connection."""
 
@@ -106,13 +114,15 @@ class Connection:
         self.local = Address(sock.family, name)
 
     async def send(self, data: bytes, deadline: Deadline) -> None:
-        """Send all of `data`. Raises TransportError, TimeoutError."""
+        """Send all of `data`. Raises PeerGoneError, TransportError, TimeoutError."""
         view = memoryview(data)
         while view:
             try:
                 view = view[self._sock.send(view) :]
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError) as again:
                 await ready(self._sock, _events(again, WRITE), deadline)
+            except _GONE:
+                raise PeerGoneError(f"{self.peer} has closed the connection") from None
             except OSError as error:
                 raise TransportError(f"the connection to {self.peer} broke: {_reason(error)}") from None
 
@@ -125,7 +135,7 @@ class Connection:
                 return self._sock.recv(READ_SIZE)
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError) as again:
                 await ready(self._sock, _events(again, READ), deadline)
-            except (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionResetError, BrokenPipeError):
+            except _GONE:
                 return b""
             except OSError as error:
                 raise TransportError(f"the connection to {self.peer} broke: {_reason(error)}") from None
@@ -279,7 +289,7 @@ def _events(again: OSError, default: int) -> int:
 
 def _reason(error: OSError) -> str:
     """What a person calls it: OpenSSL's reason without its source line, else the system's text."""
-    if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionResetError)):
+    if isinstance(error, _GONE):
         return "the server closed the connection"
     if isinstance(error, ssl.SSLError) and error.reason:
         return error.reason.lower().replace("_", " ")

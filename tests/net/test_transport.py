@@ -23,6 +23,7 @@ from check_lync_presence.net.deadline import Deadline
 from check_lync_presence.net.resolve import Address
 from check_lync_presence.net.transport import (
     Connection,
+    PeerGoneError,
     TcpError,
     TlsError,
     TransportError,
@@ -216,7 +217,7 @@ def test_sending_to_a_peer_that_is_gone_names_it() -> None:
     with pair() as (connection, theirs):
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         theirs.close()
-        with pytest.raises(TransportError, match=f"the connection to {connection.peer} broke"):
+        with pytest.raises(PeerGoneError, match=f"{connection.peer} has closed the connection"):
             finish(connection.send(b"x" * MEGABYTES, soon()))
 
 
