@@ -176,13 +176,13 @@ def test_those_that_hang_leave_time_for_the_others(simulate: Start) -> None:
 
 
 def test_thresholds_stand_on_every_front_end(simulate: Start) -> None:
-    pool = simulate("notification-late=0.4@127.0.0.2", options=listening(2))
-    result = check(pool, places(2), "-w", "0.3", "-c", "9", "--activity-critical", "register=8")
+    pool = simulate("notification-late=2@127.0.0.2", options=listening(2))
+    result = check(pool, places(2), "-w", "1.5", "-c", "9", "--activity-critical", "register=8")
     assert result.code == 1
-    assert "latency_127_0_0_2 0.4" in result.first_line
+    assert "latency_127_0_0_2 2." in result.first_line
     assert "latency_127_0_0_1 0" not in result.first_line.partition(" | ")[0]
     for place in places(2):
-        assert result.perfdata[f"latency_{label(place)}"].endswith(";0.3;9;0")
+        assert result.perfdata[f"latency_{label(place)}"].endswith(";1.5;9;0")
         assert result.perfdata[f"register_{label(place)}"].endswith(";;8;0")
 
 
