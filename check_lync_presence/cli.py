@@ -42,8 +42,9 @@ ACTIVITY_LABELS = ("register", "self_subscribe", "subscribe", "publish", "notify
 DEFAULT_PORTS = {"tls": 5061, "tcp": 5060, "udp": 5060}
 
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})\Z")
-_RANGE = re.compile(r"@?(?:(?:~|-?[0-9]+(?:\.[0-9]+)?)?:)?(?:-?[0-9]+(?:\.[0-9]+)?)?\Z")
-_LDAP_URI = re.compile(r"ldaps?://(\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]|[A-Za-z0-9_.-]+)(?::([0-9]+))?/?\Z", re.IGNORECASE)
+# Compiled where they are needed, which is not in every run.
+_RANGE = r"@?(?:(?:~|-?[0-9]+(?:\.[0-9]+)?)?:)?(?:-?[0-9]+(?:\.[0-9]+)?)?\Z"
+_LDAP_URI = r"ldaps?://(\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]|[A-Za-z0-9_.-]+)(?::([0-9]+))?/?\Z"
 _TRUE, _FALSE = ("1", "yes", "true", "on"), ("0", "no", "false", "off")
 
 
@@ -496,7 +497,7 @@ def _directory(
 
 
 def _check_ldap_uri(uri: str, name: str) -> None:
-    found = _LDAP_URI.match(uri)
+    found = re.match(_LDAP_URI, uri, re.IGNORECASE)
     if found is None:
         raise SettingsError(f"{name} is {uri!r}; write it as ldaps://dc01.contoso.example")
     host, port = found.groups()
@@ -611,7 +612,7 @@ def _ranges(values: _Values, level: str) -> Dict[str, str]:
 
 def _range(text: str, name: str) -> str:
     start, _, end = text.lstrip("@").rpartition(":")
-    wrong = not text or not _RANGE.match(text) or text.endswith("@")
+    wrong = not text or not re.match(_RANGE, text) or text.endswith("@")
     if not wrong and end and start != "~":
         wrong = float(start or 0) > float(end)
     if wrong:

@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 # A document may name its encoding, and expat reaches for any codec of Python's by that name.
-_ENCODING = re.compile(rb"""\s*<\?xml[^>]{0,60}?encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})""")
+_ENCODING = rb"""\s*<\?xml[^>]{0,60}?encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})"""
 _ENCODINGS = (b"utf-8", b"utf-16", b"us-ascii", b"iso-8859-1", b"windows-1252")
 
 
@@ -41,7 +41,7 @@ def parse(body: bytes, root: str) -> Element:
     The size is bounded by the framer's MAX_BODY; entities and document types are refused, so nothing expands.
     """
     try:
-        named = _ENCODING.match(body)
+        named = re.match(_ENCODING, body) if b"<?xml" in body else None
         if named is not None and named.group(1).lower() not in _ENCODINGS:
             raise ValueError("an encoding that no server uses")
         element: Element = fromstring(body, forbid_dtd=True)

@@ -57,7 +57,10 @@ async def resolve(host: str, port: int, family: Optional[int], deadline: Deadlin
     """The TCP addresses of `host` in the resolver's order. `family` is 4, 6 or None. Raises ResolveError."""
 
     def look_up(flags: int = 0) -> Any:
-        return socket.getaddrinfo(host, port, _FAMILIES[family], socket.SOCK_STREAM, socket.IPPROTO_TCP, flags)
+        # As octets: for text, getaddrinfo loads the whole of internationalised domain names.
+        return socket.getaddrinfo(
+            host.encode("ascii"), port, _FAMILIES[family], socket.SOCK_STREAM, socket.IPPROTO_TCP, flags
+        )
 
     try:
         if is_ip_literal(host):

@@ -240,7 +240,9 @@ async def _connect(address: Address, deadline: Deadline) -> socket.socket:
 async def _handshake(
     plain: socket.socket, address: Address, context: ssl.SSLContext, server_name: str, deadline: Deadline
 ) -> tuple[ssl.SSLSocket, TlsFacts]:
-    sock = context.wrap_socket(plain, server_hostname=server_name, do_handshake_on_connect=False)
+    # As octets: for text, ssl loads the whole of internationalised domain names.
+    name = server_name.encode("ascii")
+    sock = context.wrap_socket(plain, server_hostname=name, do_handshake_on_connect=False)
     try:
         while True:
             try:
