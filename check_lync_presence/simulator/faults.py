@@ -6,6 +6,7 @@ whoever meets the place where it strikes asks `Faults`.
 
 from __future__ import annotations
 
+import re
 from typing import FrozenSet, Hashable, Iterable, List, NamedTuple, Optional, Set, Tuple
 
 ROLES = ("publisher", "subscriber")
@@ -21,6 +22,7 @@ class FaultError(ValueError):
 class Fault(NamedTuple):
     """One line of the table. `values` are allowed, the first is the default; with `seconds` a number must follow.
 
+    `check` begins with the state that the default comes to; another one stands behind its value and a colon.
     A `shared` one is in the state that all front ends have in common, and cannot be limited to one of them.
     """
 
@@ -37,6 +39,11 @@ class Fault(NamedTuple):
         if self.seconds:
             return f"{self.name}=S"
         return f"{self.name}[={'|'.join(self.values)}]" if self.values else self.name
+
+    def state(self, value: str = "") -> str:
+        """What the check without options of its own comes to: OK or CRITICAL."""
+        other = re.search(rf"\b{re.escape(value)}: (OK|CRITICAL)\b", self.check) if value else None
+        return other.group(1) if other else re.split(r"\W", self.check, maxsplit=1)[0]
 
     def takes(self, value: str, dialect: str) -> bool:
         """Whether the value can be asked for: SIMPLE has all activities but one."""
@@ -146,7 +153,7 @@ TABLE: Tuple[Fault, ...] = (
         "require-mic",
         (),
         "an NTLM token without MIC is refused",
-        "OK with a MIC, else CRITICAL, Register: 401",
+        "CRITICAL, Register: 401; with a MIC (--ntlm-mic) OK",
         _LYNC_ONLY,
     ),
     Fault("sa-version", ("3", "2"), "an older protocol version is offered", "OK", _LYNC_ONLY),
@@ -298,25 +305,38 @@ TABLE: Tuple[Fault, ...] = (
         "not-replicated",
         (),
         "what is published at a front end reaches only watchers at that same front end",
-        "CRITICAL between two front ends: presence notification is not received; OK at one",
+        "OK at one front end; between two CRITICAL: presence notification is not received",
     ),
     # connections
-    Fault("no-answer", ACTIVITIES, "silence where the answer belongs", "CRITICAL, the activity: no answer within …"),
+    Fault(
+        "no-answer",
+        ACTIVITIES,
+        "silence where the answer belongs",
+        "CRITICAL, the activity: no answer within …; unregister: OK",
+    ),
     Fault(
         "cut",
         ACTIVITIES,
         "the connection ends where the answer belongs (over UDP: silence)",
-        "CRITICAL, the activity: connection closed",
+        "CRITICAL, the activity: connection closed; unregister: OK",
     ),
     Fault(
-        "half-message", ACTIVITIES, "half of the answer, then silence", "CRITICAL, the activity: an incomplete message"
+        "half-message",
+        ACTIVITIES,
+        "half of the answer, then silence",
+        "CRITICAL, the activity: an incomplete message; unregister: OK",
     ),
-    Fault("garbage", ACTIVITIES, "octets that are not SIP", "CRITICAL, the activity: not a SIP message"),
+    Fault(
+        "garbage",
+        ACTIVITIES,
+        "octets that are not SIP",
+        "CRITICAL, the activity: not a SIP message; unregister: OK",
+    ),
     Fault(
         "oversized-message",
         ACTIVITIES,
         "a body of 1 GB is announced (notify: a head without end)",
-        "CRITICAL, the activity: message too large",
+        "CRITICAL, the activity: message too large; unregister: OK",
     ),
     Fault(
         "lost",

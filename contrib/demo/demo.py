@@ -14,24 +14,13 @@ import tempfile
 from pathlib import Path
 from typing import List, Tuple
 
-POOL = "pool01.contoso.example"
-ACCOUNTS = f"""\
-[{POOL}]
-publisher           = sip:ann@contoso.example
-publisher_user      = CONTOSO\\ann
-publisher_password  = demo-password-of-ann
-subscriber          = sip:ben@contoso.example
-subscriber_user     = CONTOSO\\ben
-subscriber_password = demo-password-of-ben
-"""
-STATES = {0: "OK", 1: "WARNING", 2: "CRITICAL", 3: "UNKNOWN"}
-COMMANDS = Path(sys.executable).parent
+from check_lync_presence.simulator import process
 
-# (what is shown, the simulator's options, the check's options, the exit code that is right)
-SCENES: Tuple[Tuple[str, List[str], List[str], int], ...] = (
-    ("A healthy pool", [], ["-v", "-w", "1", "-c", "3"], 0),
-    ("A pool that never notifies", ["--fault", "notification-never"], ["--notify-timeout", "3"], 2),
-    ("An account that does not exist", ["--fault", "account-unknown"], [], 2),
+# (what is shown, the simulator's options, the check's options, the state that is right)
+SCENES: Tuple[Tuple[str, List[str], List[str], str], ...] = (
+    ("A healthy pool", [], ["-v", "-w", "1", "-c", "3"], "OK"),
+    ("A pool that never notifies", ["--fault", "notification-never"], ["--notify-timeout", "3"], "CRITICAL"),
+    ("An account that does not exist", ["--fault", "account-unknown"], [], "CRITICAL"),
 )
 
 
@@ -39,8 +28,7 @@ def main() -> int:
     wrong = 0
     with tempfile.TemporaryDirectory(prefix="check_lync_presence-demo-") as folder:
         accounts = Path(folder, "accounts.ini")
-        accounts.touch(mode=0o600)
-        accounts.write_text(ACCOUNTS)
+        process.write_accounts(accounts, {"ann": "demo-password-of-ann", "ben": "demo-password-of-ben"})
         for title, faults, options, expected in SCENES:
             print(f"\n=== {title} " + "=" * (70 - len(title)), flush=True)
             wrong += not show(accounts, faults, options, expected)
@@ -48,27 +36,23 @@ def main() -> int:
     return 1 if wrong else 0
 
 
-def show(accounts: Path, faults: List[str], options: List[str], expected: int) -> bool:
-    """Start a simulator, run the check against it, show both; whether the exit code is `expected`."""
-    simulate = [str(COMMANDS / "lync-presence-simulator"), "--accounts", str(accounts), "--tls", "0", *faults]
+def show(accounts: Path, faults: List[str], options: List[str], expected: str) -> bool:
+    """Start a simulator, run the check against it, show both; whether the state is `expected`."""
+    simulate = process.simulate(accounts, "--tls", "0", *faults)
     print("$ " + shell(simulate) + " &", flush=True)
-    with subprocess.Popen(simulate, stdout=subprocess.PIPE, text=True) as simulator:
-        assert simulator.stdout is not None
-        try:
-            line = simulator.stdout.readline()
-            ready = json.loads(line)
-            print(line.rstrip())
-            check = [str(COMMANDS / "check_lync_presence"), "-H", POOL, "--accounts", str(accounts)]
-            check += ["--connect", f"127.0.0.1:{ready['tls']}", "--ca-file", ready["ca_file"], *options]
+    try:
+        with process.running(simulate) as ready:
+            print(json.dumps(ready))
+            where = ["--connect", f"127.0.0.1:{ready['tls']}", "--ca-file", ready["ca_file"]]
+            check = process.check(accounts, *where, *options)
             print("$ " + shell(check), flush=True)
             code = subprocess.run(check, check=False, stdin=subprocess.DEVNULL).returncode
-        except (ValueError, KeyError):
-            print(f"The simulator did not start: {line.strip()}")
-            return False
-        finally:
-            simulator.terminate()
-    print(f"exit code {code} ({STATES.get(code, '?')}), expected {expected} ({STATES[expected]})", flush=True)
-    return code == expected
+    except process.NotStarted as said:
+        print(f"The simulator did not start: {said}")
+        return False
+    state = process.STATES[code] if code < len(process.STATES) else "?"
+    print(f"exit code {code} ({state}), expected {process.STATES.index(expected)} ({expected})", flush=True)
+    return state == expected
 
 
 def shell(command: List[str]) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from check_lync_presence.simulator.faults import ACTIVITIES, LYNC, SIMPLE, TABLE
+from check_lync_presence.simulator.process import STATES
 
 from ..commands import normalised, run_check
 from .conftest import Start
@@ -153,6 +154,14 @@ both = pytest.mark.parametrize("dialect", EXPECTED)
 def test_every_fault_of_the_simulator_is_tested(dialect: str) -> None:
     tested = {fault.partition("=")[0] for fault in EXPECTED[dialect]}
     assert tested == {fault.name for fault in TABLE if dialect in fault.dialects} - UDP_ONLY
+
+
+@both
+def test_the_table_of_faults_says_to_which_state_each_comes(dialect: str) -> None:
+    told = {fault.name: fault for fault in TABLE}
+    for fault, code in EXPECTED[dialect].items():
+        name, _, value = fault.partition("=")
+        assert told[name].state(value) == STATES[code], fault
 
 
 @pytest.mark.parametrize(
