@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 import threading
 import time
@@ -26,6 +27,15 @@ def soon(seconds: float = GUARD) -> Deadline:
 def finish(job: Coroutine[Any, Any, Any]) -> Any:
     """Run a coroutine of the check to its end."""
     return run(job, time.monotonic)
+
+
+def lasting_port() -> int:
+    """A port where nobody listens, outside of the range that the system gives to clients: it stays free."""
+    while True:
+        port = random.randrange(20000, 30000)
+        with socket.socket() as sock:
+            if sock.connect_ex(("127.0.0.1", port)):
+                return port
 
 
 class Server:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,19 +13,11 @@ import pytest
 from check_lync_presence.simulator.faults import DIALECTS, LYNC, SIMPLE, TABLE
 
 from ..commands import Finished, environment, run_check
+from ..loopback import lasting_port
 
 DRILL = Path(__file__).parents[2] / "contrib" / "drill" / "drill.py"
 LIMIT = 180.0  # seconds that a whole drill may take on a slow machine
 QUICK = ("--timeout", "2.5", "--notify-timeout", "1")
-
-
-def lasting_port() -> int:
-    """A port that stays free between two simulators: outside of the range that the system gives to clients."""
-    while True:
-        port = random.randrange(20000, 30000)
-        with socket.socket() as sock:
-            if sock.connect_ex(("127.0.0.1", port)):
-                return port
 
 
 def drill(*arguments: str, stdin: str = "") -> Finished:
