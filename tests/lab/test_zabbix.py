@@ -54,9 +54,9 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
         without_lab("zabbix_agentd is not installed", "zabbix-agent")
     folder = tmp_path_factory.mktemp("zabbix")
     people = ACCOUNTS.partition("\n")[2]
-    known = write_accounts(folder / "known.ini", f"[{POOL}]\n{people}[{FAILING}]\n{people}")
-    healthy = Simulator(known, "--tls", "0")
-    failing = Simulator(known, "--tls", "0", "--fault", "service-unavailable")
+    healthy = Simulator(write_accounts(folder / "healthy.ini"), "--tls", "0")
+    theirs = write_accounts(folder / "failing.ini", f"[{FAILING}]\n{people}")
+    failing = Simulator(theirs, "--tls", "0", "--fault", "service-unavailable")
     with healthy, failing:
         sections = [
             f"[{pool}]\n{people}connect = 127.0.0.1:{simulator.tls}\nca_file = {simulator.ready['ca_file']}\n"
