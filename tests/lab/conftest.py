@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Iterator
+from typing import Iterator, List
 
 import pytest
 
+from ..commands import Finished
+from .hundred_runs import hundred_runs
 from .servers import Certificates, Pools
 
 
@@ -21,3 +23,9 @@ def pools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pools]:
         yield running
     finally:
         running.close()
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> List[Finished]:
+    """A hundred real runs."""
+    return hundred_runs(tmp_path_factory.mktemp("runs"))

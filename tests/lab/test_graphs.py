@@ -1,11 +1,7 @@
-"""Graphs of a hundred real runs, some slow, some failing: rrdtool draws them as PNP4Nagios has it do.
-
-The same runs are read as Icinga 2 and Telegraf read performance data.
-"""
+"""Graphs of a hundred real runs, some slow, some failing: rrdtool draws them as PNP4Nagios has it do."""
 
 from __future__ import annotations
 
-import concurrent.futures
 import json
 import re
 import shutil
@@ -16,39 +12,18 @@ from typing import Any, Dict, List, NamedTuple, Optional
 
 import pytest
 
-from ..commands import Finished, Simulator, write_accounts
+from ..commands import Finished
+from .hundred_runs import REFUSED, RUNS, SILENT
 from .required import without_lab
 
 PACKAGES = "rrdtool php-cli"
 CONTRIB = Path(__file__).parents[2] / "contrib" / "pnp4nagios"
 PAGE = Path(__file__).parent / "pnp4nagios" / "page.php"
-RUNS, STEP, BEGIN = 100, 60, 1_700_000_040
-THRESHOLDS = ("-w", "0.15", "-c", "~:30", "--certificate-warning", "30:", "--activity-warning", "notify=0.5")
-SLOW, REFUSED, SILENT = range(30, 45), range(60, 68), range(80, 83)
+STEP, BEGIN = 60, 1_700_000_040
 
 
 def program(name: str) -> str:
     return shutil.which(name) or without_lab(f"{name} is not installed", PACKAGES)
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> List[Finished]:
-    """A hundred runs in the order of their numbers."""
-    folder = tmp_path_factory.mktemp("runs")
-    accounts = write_accounts(folder / "accounts.ini")
-    healthy = Simulator(accounts, "--tls", "0")
-    slow = Simulator(accounts, "--tls", "0", "--delay", "0.05")
-    refusing = Simulator(accounts, "--tls", "0", "--fault", "account-unknown")
-    silent = Simulator(accounts, "--tls", "0", "--fault", "notification-never")
-
-    def run(number: int) -> Finished:
-        if number in SILENT:
-            return silent.check(*THRESHOLDS, "--notify-timeout", "0.3")
-        simulator = slow if number in SLOW else refusing if number in REFUSED else healthy
-        return simulator.check(*THRESHOLDS)
-
-    with healthy, slow, refusing, silent, concurrent.futures.ThreadPoolExecutor(2) as pool:
-        return list(pool.map(run, range(RUNS)))
 
 
 class Rrd:
@@ -69,7 +44,7 @@ class Rrd:
                 self._labels.append(label)
                 archives = " ".join(f"RRA:{how}:0.5:1:2880" for how in ("AVERAGE", "MAX", "MIN"))
                 self._commands.append(
-                    f"create {self.file(label)} {archives} DS:1:GAUGE:8460:U:U --start={when - 1} --step={STEP}"
+                    f"create {self.file(label)} {archives} DS:1:GAUGE:8460:U:U --start={when - STEP} --step={STEP}"
                 )
             self._commands.append(f"update {self.file(label)} {when}:{text.partition(';')[0]}")
 
