@@ -111,6 +111,22 @@ def test_a_failure_is_told_in_the_checks_own_words(tmp_path: Path, accounts: Pat
     assert not any("latency" in name for name in found)
 
 
+def test_the_line_for_cron_writes_the_file(tmp_path: Path, healthy: Simulator) -> None:
+    (line,) = re.findall(r"^    \* \* \* \* \* nagios (.*)$", (CONTRIB.parent / "README.md").read_text(), re.MULTILINE)
+    assert "%" not in line  # cron would end the command there
+    for installed, ours in (
+        ("/usr/local/bin/lync_presence_textfile.py", f"{sys.executable} {BRIDGE}"),
+        ("/usr/lib/nagios/plugins/check_lync_presence", CHECK),
+        ("/var/lib/prometheus/node-exporter", str(tmp_path)),
+    ):
+        assert installed in line
+        line = line.replace(installed, ours)
+    line += f" --accounts {healthy.accounts} --connect 127.0.0.1:{healthy.tls} --ca-file {healthy.ready['ca_file']}"
+    done = subprocess.run(["/bin/sh", "-c", line], capture_output=True, timeout=60, check=False, env=environment())
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert samples((tmp_path / "lync_presence.prom").read_text())["lync_presence_state{}"] == 0
+
+
 def test_every_label_of_the_performance_data_becomes_a_metric() -> None:
     sys.path.insert(0, str(CONTRIB))
     try:
