@@ -20,7 +20,7 @@ _COMMANDS = Path(sys.executable).parent  # of the environment that this is insta
 
 
 class NotStarted(Exception):
-    """The simulator has ended; the text is what it said."""
+    """There is no simulator; the text says why: what it said, or the system."""
 
 
 def write_accounts(path: Path, passwords: Mapping[str, str], settings: Optional[Mapping[str, str]] = None) -> None:
@@ -47,10 +47,19 @@ def check(accounts: Path, *options: str) -> List[str]:
     return [str(_COMMANDS / "check_lync_presence"), "-H", POOL, "--accounts", str(accounts), *options]
 
 
+def state_of(code: int) -> str:
+    """The state that an exit code means; below 0 it is the signal that ended the check."""
+    return STATES[code] if 0 <= code < len(STATES) else f"exit code {code}"
+
+
 @contextlib.contextmanager
 def running(command: Sequence[str]) -> Iterator[Dict[str, Any]]:
     """Start the simulator; the facts of its ready line. It is ended by SIGTERM. Raises NotStarted."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True) as process:
+    try:
+        started = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+    except OSError as error:
+        raise NotStarted(f"cannot run {command[0]}: {error.strerror}") from None
+    with started as process:
         assert process.stdout is not None
         try:
             line = process.stdout.readline()

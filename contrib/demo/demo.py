@@ -50,7 +50,7 @@ def show(accounts: Path, faults: List[str], options: List[str], expected: str) -
     except process.NotStarted as said:
         print(f"The simulator did not start: {said}")
         return False
-    state = process.STATES[code] if code < len(process.STATES) else "?"
+    state = process.state_of(code)
     print(f"exit code {code} ({state}), expected {process.STATES.index(expected)} ({expected})", flush=True)
     return state == expected
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from check_lync_presence.simulator.faults import DIALECTS, LYNC, TABLE, FaultError, Faults
-from check_lync_presence.simulator.process import STATES, NotStarted, check, running, simulate, write_accounts
+from check_lync_presence.simulator.process import NotStarted, check, running, simulate, state_of, write_accounts
 
 UDP_ONLY = ("lost",)  # nothing of it shows over TLS, which is what the drill speaks
 CLOCK_SKEW = 3600  # seconds
@@ -81,8 +81,7 @@ class Pool:
         """(state, first line without performance data) of one run of the check."""
         command = check(self.accounts, "--state-dir", str(self._state))
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", check=False)
-        state = STATES[done.returncode] if done.returncode < len(STATES) else f"exit code {done.returncode}"
-        return state, done.stdout.partition("\n")[0].partition(" | ")[0]
+        return state_of(done.returncode), done.stdout.partition("\n")[0].partition(" | ")[0]
 
     def refused_a_password(self) -> bool:
         """Whether the check holds a password back from now on: it would say so in place of every later fault."""
@@ -97,27 +96,34 @@ class Pool:
 
 def steps_of(dialect: str, only: Sequence[str], notify_timeout: float) -> List[Step]:
     """The drill's faults: each with its default value, or those asked for. Raises FaultError."""
-    late = notify_timeout / 2
-    seconds = {"clock-skew": f"{CLOCK_SKEW}", "notification-late": f"{late:g}"}
+    seconds = {"clock-skew": f"{CLOCK_SKEW}", "notification-late": f"{notify_timeout / 2:g}"}
     known = {fault.name: fault for fault in TABLE if dialect in fault.dialects and fault.name not in UDP_ONLY}
     steps = []
     for wanted in only or known:
         name, _, value = wanted.partition("=")
-        if name in known and known[name].seconds and not value:
-            wanted = f"{name}={seconds[name]}"
+        if name in known and known[name].seconds:
+            value = value or seconds[name]
+            wanted = f"{name}={value}"
         Faults([wanted], dialect)
         if name not in known:
             raise FaultError(f"the fault {name} shows over UDP only, and the drill speaks TLS")
         fault = known[name]
         step = Step(wanted, fault.what, fault.check, fault.state(value), {})
         if name == "notification-late":
-            step = step._replace(
-                should=f"WARNING: the drill's accounts file has warning = {late / 2:g}; {fault.check}",
-                state="WARNING",
-                settings={"warning": f"{late / 2:g}"},
-            )
+            step = late(step, float(value), notify_timeout)
         steps.append(step)
     return steps
+
+
+def late(step: Step, seconds: float, notify_timeout: float) -> Step:
+    """The one that warns: with a threshold that it is beyond."""
+    if seconds >= notify_timeout:
+        return step._replace(
+            state="CRITICAL", should=f"CRITICAL: later than the {notify_timeout:g} s of notify_timeout"
+        )
+    threshold = f"{seconds / 2:g}"
+    should = f"WARNING: the drill's accounts file now has warning = {threshold}"
+    return step._replace(state="WARNING", should=should, settings={"warning": threshold})
 
 
 class Drill:
@@ -147,10 +153,12 @@ class Drill:
             yield result
 
     def begin(self) -> None:
-        """A pool in order, until the service is OK."""
+        """A pool in order, until the service is OK. Raises NotStarted, also if the check is not content with it."""
         with self._pool.standing():
-            _, first_line = self._pool.checked()
-            print(f"The check against it: {first_line}", flush=True)
+            state, first_line = self._pool.checked()
+            print(f"The pool is in order now; the check: {first_line}", flush=True)
+            if state != "OK":
+                raise NotStarted(f"the check says {state} of a pool in order")
             if self._every is None:
                 input("Enter: the service is OK, begin. ")
             else:
@@ -244,7 +252,7 @@ def conduct(pool: Pool, steps: Sequence[Step], every: Optional[float]) -> int:
         drill.begin()
         results.extend(drill.run(steps))
     except NotStarted as said:
-        print(f"\ndrill: the simulator did not start: {said}")
+        print(f"\ndrill: cannot begin: {said}")
         return 3
     except EOFError:
         print("\ndrill: nobody can press Enter here; let the clock do it with --every SECONDS")

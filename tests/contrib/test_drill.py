@@ -16,8 +16,8 @@ from ..commands import Finished, environment, run_check
 from ..loopback import lasting_port
 
 DRILL = Path(__file__).parents[2] / "contrib" / "drill" / "drill.py"
-LIMIT = 180.0  # seconds that a whole drill may take on a slow machine
-QUICK = ("--timeout", "2.5", "--notify-timeout", "1")
+LIMIT = 600.0  # seconds that a whole drill may take on a slow machine
+QUICK = ("--timeout", "4", "--notify-timeout", "1")
 
 
 def drill(*arguments: str, stdin: str = "") -> Finished:
@@ -96,13 +96,22 @@ def test_a_drill_that_nobody_can_answer_says_so() -> None:
         (("--only", "resign", "--dialect", SIMPLE), "drill: the fault resign does not exist in the simple dialect"),
         (("--only", "lost", "--dialect", SIMPLE), "drill: the fault lost shows over UDP only"),
         (("--folder", "/proc/drill"), "drill: cannot use the folder /proc/drill"),
-        (("--listen", "192.0.2.1"), "drill: the simulator did not start: lync-presence-simulator: cannot listen on"),
+        (("--timeout", "0.01"), "drill: cannot begin: the check says CRITICAL of a pool in order"),
+        (("--listen", "192.0.2.1"), "drill: cannot begin: lync-presence-simulator: cannot listen on"),
     ],
 )
 def test_what_cannot_be_drilled_is_refused(arguments: Tuple[str, ...], reason: str) -> None:
     done = drill("--every", "0", *arguments)
     assert (done.code, done.stderr) == (3, "")
     assert done.lines[-1].startswith(reason)
+
+
+def test_a_notification_later_than_the_check_waits_is_critical() -> None:
+    listed = drill("--list", "--notify-timeout", "8", "--only", "notification-late", "--only", "notification-late=8")
+    assert re.findall(r"^(\w+) +(\S+):", listed.stdout, re.MULTILINE) == [
+        ("WARNING", "notification-late=4"),
+        ("CRITICAL", "notification-late=8"),
+    ]
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
