@@ -47,11 +47,6 @@ object InfluxdbWriter "influxdb" {{
   port = {influxdb}
   database = "icinga2"
   flush_interval = 1s
-  host_template = {{ measurement = "$host.check_command$", tags = {{ hostname = "$host.name$" }} }}
-  service_template = {{
-    measurement = "$service.check_command$"
-    tags = {{ hostname = "$host.name$", service = "$service.name$" }}
-  }}
 }}
 object GraphiteWriter "graphite" {{
   host = "127.0.0.1"
