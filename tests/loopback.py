@@ -7,7 +7,7 @@ import random
 import socket
 import threading
 import time
-from typing import Any, Callable, Coroutine, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Coroutine, Iterator, List, Optional, Set, Tuple
 
 from check_lync_presence.net.deadline import Deadline
 from check_lync_presence.net.resolve import Address
@@ -16,6 +16,7 @@ from check_lync_presence.net.transport import Connection
 from check_lync_presence.sip.framing import StreamFramer
 from check_lync_presence.sip.message import Message
 
+_given: Set[int] = set()  # by lasting_port
 GUARD = 10.0  # seconds after which a server gives up; no test comes near
 
 
@@ -34,7 +35,8 @@ def lasting_port() -> int:
     while True:
         port = random.randrange(20000, 30000)
         with socket.socket() as sock:
-            if sock.connect_ex(("127.0.0.1", port)):
+            if port not in _given and sock.connect_ex(("127.0.0.1", port)):
+                _given.add(port)
                 return port
 
 
