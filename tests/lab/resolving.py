@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import List
+from typing import Dict
 
 from ..commands import Finished, environment
+from .namespace import seeing
 from .required import without_lab
 
 PACKAGES = "nsd util-linux"
@@ -26,7 +26,6 @@ _HOST = {
     "/etc/nsswitch.conf": "hosts: dns\n",
     "/etc/hosts": "",
 }
-_MOUNT = 'while [ "$1" != -- ]; do mount --bind "$1" "$2" || exit 125; shift 2; done; shift; exec "$@"'
 
 
 def free_address() -> str:
@@ -48,17 +47,13 @@ class Host:
 
     def __init__(self, folder: Path, address: str) -> None:
         self.address = address
-        user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-        unshare = shutil.which("unshare") or without_lab("unshare is missing", PACKAGES)
-        mounts: List[str] = []
+        mounts: Dict[Path, Path] = {}
         for place, text in _HOST.items():
             if Path(place).exists():
-                (folder / Path(place).name).write_text(text.format(address=address))
-                mounts += [str(folder / Path(place).name), place]
-        self._prefix = [unshare, "--mount", *user, "sh", "-c", _MOUNT, "sh", *mounts, "--"]
-        tried = subprocess.run([*self._prefix, "true"], capture_output=True, encoding="utf-8", check=False)
-        if tried.returncode:
-            without_lab(f"no mount namespace can be made ({tried.stderr.strip()})", PACKAGES)
+                file = folder / Path(place).name
+                file.write_text(text.format(address=address))
+                mounts[Path(place)] = file
+        self._prefix = seeing(mounts)
 
     def check(self, *arguments: str) -> Finished:
         """Run the check there."""
