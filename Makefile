@@ -1,9 +1,9 @@
-# One word each: demo, test, lint, wheel, clean. PYTHON chooses the interpreter.
+# One word each: demo, test, lint, contrib, wheel, clean. PYTHON chooses the interpreter.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 
-.PHONY: demo test unit lint format compat wheel clean
+.PHONY: demo test unit lint format compat contrib wheel clean
 
 demo: $(VENV)/.demo          ## the check against the built-in simulator: healthy, and with two faults
 	@$(BIN)/python contrib/demo/demo.py
@@ -25,6 +25,9 @@ format: $(VENV)/.test
 
 compat:                      ## the tests on every other Python that is installed
 	@PYTHON="$(PYTHON)" tests/compat.sh
+
+contrib: $(VENV)/.demo       ## Icinga's definitions of the command, from the table of options
+	@$(BIN)/python contrib/generate.py
 
 wheel: $(VENV)/.test         ## dist/: wheel and sdist
 	rm -rf dist
