@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from pathlib import Path
 from typing import Iterator, List
 
 import pytest
 
 from ..commands import Finished
 from .hundred_runs import hundred_runs
+from .machine import Machine
+from .readme import steps
 from .servers import Certificates, Pools
 
 
@@ -29,3 +34,16 @@ def pools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pools]:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> List[Finished]:
     """A hundred real runs."""
     return hundred_runs(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="session")
+def machine() -> Iterator[Machine]:
+    """A machine with the check installed as the README says."""
+    folder = Path(tempfile.mkdtemp(prefix="check_lync_presence-machine-"))
+    try:
+        installed = Machine(folder)
+        with installed.pool():
+            installed.follow(steps())
+        yield installed
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

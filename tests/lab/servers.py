@@ -36,10 +36,12 @@ AnyProcess = TypeVar("AnyProcess", bound="Process")
 class Process:
     """A server in the foreground. Use it as a context manager: it is stopped by its process id."""
 
-    def __init__(self, command: Sequence[str], log: Path, listens: Sequence[Tuple[str, int]]) -> None:
+    def __init__(self, command: Sequence[str], log: Path, listens: Sequence[Tuple[str, int]], **options: Any) -> None:
         self.log = log
         with log.open("wb") as file:
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file, stderr=subprocess.STDOUT)
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=file, stderr=subprocess.STDOUT, **options
+            )
         try:
             end = time.monotonic() + START_LIMIT
             for place in listens:
