@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Tuple
 
 import pytest
 
 from check_lync_presence.options import GROUPS, Option
 from check_lync_presence.plugin import FRONT_END_PERFDATA, PERFDATA
 from check_lync_presence.simulator.faults import TABLE
+
+from .commands import POOL, Simulator, normalised, write_accounts
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -59,13 +60,42 @@ PARTS: Dict[str, str] = {
 }
 
 
+# Real runs: the simulator's fault, and the options of the check.
+RUNS: Dict[str, Tuple[str, Tuple[str, ...]]] = {
+    "healthy": ("", ("-v", "-w", "2", "-c", "10")),
+    "not-notified": ("notification-never", ("--notify-timeout", "5")),
+    "unknown": ("account-unknown", ()),
+}
+
+
+def _written(name: str) -> str:
+    """What stands between the marks."""
+    text = README.read_text(encoding="utf-8")
+    return text.partition(f"<!-- {name}: begin -->\n")[2].partition(f"<!-- {name}: end -->")[0]
+
+
+def _rewrite(name: str, part: str) -> None:
+    head, _, rest = README.read_text(encoding="utf-8").partition(f"<!-- {name}: begin -->\n")
+    _, end, tail = rest.partition(f"<!-- {name}: end -->")
+    assert end
+    README.write_text(f"{head}<!-- {name}: begin -->\n{part}{end}{tail}", encoding="utf-8")
+
+
 @pytest.mark.parametrize("name", PARTS)
 def test_the_generated_part_of_the_readme_is_what_the_code_says(name: str) -> None:
-    pattern = re.compile(rf"(<!-- {name}: begin -->\n).*?(<!-- {name}: end -->)", re.DOTALL)
-    text = README.read_text(encoding="utf-8")
-    wanted = pattern.sub(lambda found: f"{found.group(1)}{PARTS[name]}\n{found.group(2)}", text)
     if os.environ.get("UPDATE_GOLDEN"):
-        README.write_text(wanted, encoding="utf-8")
-        text = wanted
-    assert f"<!-- {name}: begin -->" in text
-    assert text == wanted
+        _rewrite(name, f"{PARTS[name]}\n")
+    assert _written(name) == f"{PARTS[name]}\n"
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_output_in_the_readme_is_that_of_a_real_run(name: str, tmp_path: Path) -> None:
+    fault, options = RUNS[name]
+    simulator = Simulator(write_accounts(tmp_path / "accounts.ini"), *(("--fault", fault) if fault else ()))
+    with simulator:
+        done = simulator.check(*options)
+    lines = [f"$ check_lync_presence {' '.join(('-H', POOL, *options))}", *done.lines]
+    part = "\n" + "".join(f"    {line}".rstrip() + "\n" for line in lines) + "\n"
+    if os.environ.get("UPDATE_GOLDEN"):
+        _rewrite(name, part)
+    assert normalised(_written(name)) == normalised(part)
