@@ -18,6 +18,7 @@ from typing import Any, Callable, Dict, List, Mapping, NoReturn, Optional, Seque
 from . import __version__
 from .options import GROUPS, SECRET_KEYS, Option, all_options
 from .settings import (
+    MAX_TIME,
     Account,
     AccountsFile,
     DirectorySettings,
@@ -37,7 +38,6 @@ SYSTEM_ACCOUNTS = "/etc/check_lync_presence/accounts.ini"
 SYSTEM_STATE = "/var/lib/check_lync_presence"
 PASSWORD_LIMIT = 10.0  # seconds that a password command, or standard input, may take
 MAX_PASSWORD = 64 * 1024  # octets of a line of standard input; nobody can remember more
-MAX_TIME = 3600.0  # an hour: no scheduler waits longer for a check
 ACTIVITY_LABELS = ("register", "self_subscribe", "subscribe", "publish", "notify", "unregister")
 DEFAULT_PORTS = {"tls": 5061, "tcp": 5060, "udp": 5060}
 
@@ -72,6 +72,8 @@ def main(argv: Optional[Sequence[str]] = None) -> NoReturn:
     try:
         arguments = _arguments(argv)
         verbose = arguments.verbose or 0
+        if arguments.replay is not None:
+            _replay(arguments)
         settings = settings_from(arguments, os.environ, _standard_input)
         if arguments.verify_accounts:
             from .verify import verify_accounts
@@ -95,6 +97,24 @@ def main(argv: Optional[Sequence[str]] = None) -> NoReturn:
     finally:
         _flush()
     raise AssertionError("execute() does not return")
+
+
+def _replay(arguments: argparse.Namespace) -> NoReturn:
+    """Judge a recorded run again; how it is told may be asked for anew."""
+    from .plugin import execute
+    from .trace.lines import read_trace
+    from .trace.player import Player
+
+    given = [name for name, value in vars(arguments).items() if value is not None]
+    others = [name for name in given if name not in ("replay", "report", "verbose")]
+    if others:
+        name = others[0].replace("_", "-")
+        raise SettingsError(f"--replay takes everything but -v and --report from the trace; leave out --{name}")
+    recording = read_trace(arguments.replay)
+    settings = recording.settings._replace(report=arguments.report, trace=None)
+    if arguments.verbose is not None:
+        settings = settings._replace(verbose=min(arguments.verbose, 3))
+    execute(settings, Player(recording))
 
 
 def _flush() -> None:
@@ -221,6 +241,9 @@ def settings_from(
     scope = _one_of(values, "all_front_ends", "subscriber_target")
     if values.given_on_command_line("front_ends_critical") and scope != "all_front_ends":
         raise SettingsError("--front-ends-critical counts the front ends of --all-front-ends; give both")
+    report, trace = values.text("report"), values.text("trace")
+    if report is not None and report == trace:
+        raise SettingsError(f"{values.name('report')} and {values.name('trace')} are the same file, {report}")
     timeout, notify_timeout = values.seconds("timeout"), values.seconds("notify_timeout")
     connect = _connect(values.text("connect"), port) if way == "connect" else None
     family = {None: None, "ipv4": 4, "ipv6": 6}[_one_of(values, "ipv4", "ipv6")]
@@ -255,6 +278,8 @@ def settings_from(
         all_front_ends=scope == "all_front_ends",
         subscriber_target=values.host("subscriber_target") if scope == "subscriber_target" else None,
         subscriber_connect=_connect(elsewhere.in_file("connect"), port) if elsewhere is not None else None,
+        report=report,
+        trace=trace,
     )
 
 

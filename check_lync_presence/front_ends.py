@@ -48,7 +48,7 @@ async def round_trips(run: Run, located: Located) -> Outcome:
             (item.certificate_expires for item in outcomes if item.certificate_expires is not None), default=None
         ),
         remarks=tuple(dict.fromkeys(remarks)),
-        messages=tuple(sorted(run.messages or ())),
+        messages=run.log(),
         dialect=outcomes[0].dialect,
         front_ends=tuple(outcomes),
     )

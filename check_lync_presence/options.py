@@ -160,6 +160,12 @@ GROUPS = (
         (
             Option(("-v", "--verbose"), "the activity log; -vv the SIP start lines too; -vvv whole messages, secrets removed",
                    "count", default=0, cmdlet="Verbose"),
+            Option(("--report",), "write the run as one HTML page to this file", metavar="FILE",
+                   cmdlet="OutLoggerVariable.ToHTML()"),
+            Option(("--trace",), "write the run's SIP messages to this file, one JSON object a line, secrets removed",
+                   metavar="FILE", cmdlet="OutLoggerVariable"),
+            Option(("--replay",), "judge the run of a --trace again, without accounts and without a network", metavar="FILE",
+                   in_file=False),
         ),
     ),
 )  # fmt: skip

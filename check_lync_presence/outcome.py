@@ -112,13 +112,28 @@ class Activity(NamedTuple):
         return None if self.ended is None or self.error else self.ended - self.started
 
 
+class Signature(enum.Enum):
+    """What the guard of a connection found on a message of the server."""
+
+    VALID = "valid"
+    WRONG = "wrong"
+    MISSING = "missing"
+
+
 class WireMessage(NamedTuple):
-    """A SIP message as it was sent or received, secrets still in it; report cleans it."""
+    """A SIP message as it was sent or received, secrets still in it; report cleans it.
+
+    `at`: seconds since the start of the run. `signature` is None where nobody looked for one. `connection` tells the
+    connections of a recorded run apart. Without `sip` it is what came in place of a message.
+    """
 
     at: float
     user: str
     sent: bool
     data: bytes
+    signature: Optional[Signature] = None
+    connection: int = 0
+    sip: bool = True
 
 
 class Diagnosis(NamedTuple):

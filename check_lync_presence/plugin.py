@@ -5,12 +5,15 @@ Owns the mapping of verdicts to states. Nothing below imports nagiosplugin.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
 import socket
+import ssl
+import sys
 import time
-from typing import Any, Dict, Generator, List, NoReturn, Optional, Sequence
+from typing import TYPE_CHECKING, Callable, Dict, Generator, List, NoReturn, Optional, Protocol, Sequence, Tuple
 
 import nagiosplugin
 from nagiosplugin.performance import Performance
@@ -33,8 +36,13 @@ from .outcome import (
 )
 from .report.text import activity_log, clean, cmdlet_lines, front_end_lines, sip_log, what_failed
 from .roundtrip import World
-from .settings import Settings
+from .settings import Account, DirectorySettings, Settings
 from .stop import Stopped, finish_anyway
+
+if TYPE_CHECKING:
+    from .directory import Answer
+    from .lockout import LockoutGuard
+    from .trace.values import Recording
 
 NAME = "LYNC PRESENCE"
 FENCE = 1  # seconds beyond the run's own deadline after which the alarm ends it: a bug, not a verdict
@@ -73,15 +81,60 @@ SECONDS_PER_DAY = 86400
 ROOM = 119 - len(f"{NAME} CRITICAL - ")  # what a first line of less than 120 characters has left for us
 
 
-def execute(settings: Settings) -> NoReturn:
-    """Run the check and exit with its state."""
-    context = tls_context(settings.tls) if settings.transport == "tls" else None
-    presence = _Presence(settings, context)
+class Staging(Protocol):
+    """What stands around a run that is recorded, or in the place of the world when one is played."""
+
+    def world(self, world: World) -> World: ...
+    def attempt(
+        self, settings: Settings, context: Optional[ssl.SSLContext], world: World, deadline: Deadline
+    ) -> Outcome: ...
+    def ask(
+        self,
+        settings: DirectorySettings,
+        pool_of: Callable[[Account], str],
+        accounts: Sequence[Tuple[Account, bool]],
+        now: float,
+        deadline: Deadline,
+        guard: Optional[LockoutGuard] = None,
+    ) -> List[Answer]: ...
+    def recording(self) -> Recording: ...
+
+
+def execute(settings: Settings, played: Optional[Staging] = None) -> NoReturn:
+    """Run the check, or judge a run that is `played`, and exit with its state."""
+    context = tls_context(settings.tls) if settings.transport == "tls" and played is None else None
+    staging = played
+    if staging is None and (settings.report or settings.trace):
+        from .trace.recorder import Recorder
+
+        staging = Recorder(settings)
+    presence = _Presence(settings, context, staging)
     check = _Check(presence, *_contexts(settings), _Summary(presence))
-    # With verbose above 0 the library puts perfdata behind the long output, where Icinga cuts them to pieces; the long
-    # output is ours at every level.
-    check.main(verbose=0, timeout=math.ceil(settings.timeout) + FENCE)
+    try:
+        # With verbose above 0 the library puts perfdata behind the long output, where Icinga cuts them to pieces; the
+        # long output is ours at every level.
+        check.main(verbose=0, timeout=math.ceil(settings.timeout) + FENCE)
+    finally:
+        if staging is not None:
+            _write_files(check, presence, staging)
     raise AssertionError("nagiosplugin exits")
+
+
+def _write_files(check: _Check, presence: _Presence, staging: Staging) -> None:
+    """Write what was asked for. The verdict is out by now: nothing that happens here can hold it up or change it."""
+    from .report.files import write_files
+    from .report.view import View
+
+    with contextlib.suppress(OSError, ValueError):  # whoever reads us may have gone
+        sys.stdout.flush()
+    view = None
+    if presence.outcome is not None and check.results:
+        state, line = str(check.state).upper(), check.summary_str
+        sentences = tuple(map(clean, presence.sentences(presence.outcome)))
+        view = View(state, line, presence.outcome, presence.diagnosis, sentences)
+    for text in write_files(presence.settings, staging.recording(), view):
+        with contextlib.suppress(OSError, ValueError):
+            print(clean(text))
 
 
 class _Check(nagiosplugin.Check):
@@ -97,11 +150,16 @@ class _Presence(nagiosplugin.Resource):
 
     name = NAME
 
-    def __init__(self, settings: Settings, context: Any) -> None:
+    def __init__(
+        self, settings: Settings, context: Optional[ssl.SSLContext], staging: Optional[Staging] = None
+    ) -> None:
         self.settings = settings
         self._context = context
         hostname = socket.gethostname().partition(".")[0][:15].upper()
-        self._world = World(time.monotonic, time.time, _token, hostname, self._watch)
+        world = World(time.monotonic, time.time, _token, hostname, self._watch)
+        self._world = staging.world(world) if staging is not None else world
+        self._attempt = staging.attempt if staging is not None else attempt
+        self._ask = staging.ask if staging is not None else None
         self._activities: List[Activity] = []
         self.outcome: Optional[Outcome] = None
         self.diagnosis = Diagnosis("", "", ())
@@ -113,7 +171,7 @@ class _Presence(nagiosplugin.Resource):
         deadline = Deadline(settings.timeout, world.clock)
         started = world.clock()
         try:
-            self.outcome = attempt(settings, self._context, world, deadline)
+            self.outcome = self._attempt(settings, self._context, world, deadline)
         except Stopped:
             self.outcome = self._stopped(world.clock() - started)
         outcome = self.outcome
@@ -159,7 +217,7 @@ class _Presence(nagiosplugin.Resource):
         from .diagnosis.accounts import Investigation, investigate
 
         try:
-            found = investigate(outcome, self.settings, self._world.now(), deadline)
+            found = investigate(outcome, self.settings, self._world.now(), deadline, self._ask)
         except Stopped:
             text = "Active Directory was not asked to the end: the check was ended from outside (SIGTERM)."
             found = Investigation({}, False, text)
@@ -182,7 +240,8 @@ class _Presence(nagiosplugin.Resource):
                     label = f"notify_{name}_to_{_label(other)}"
                     yield nagiosplugin.Metric(label, path.notified_after, min=0, context="notify")
 
-    def _sentences(self, outcome: Outcome) -> List[str]:
+    def sentences(self, outcome: Outcome) -> List[str]:
+        """Remarks and advice."""
         return [*outcome.remarks, *_standing_remarks(self.settings), *self.diagnosis.advice, *self.remarks]
 
     def long_output(self) -> List[str]:
@@ -191,7 +250,7 @@ class _Presence(nagiosplugin.Resource):
         assert outcome is not None
         lines = cmdlet_lines(outcome, self.diagnosis)
         lines += front_end_lines(outcome)
-        lines += [clean(text) for text in self._sentences(outcome)]
+        lines += [clean(text) for text in self.sentences(outcome)]
         if settings.verbose > 0:
             lines += activity_log(outcome)
         if settings.verbose > 1:

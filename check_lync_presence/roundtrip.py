@@ -10,11 +10,11 @@ import ssl
 from functools import partial
 from typing import Awaitable, Callable, Dict, List, NamedTuple, Optional, Protocol, Sequence, Tuple
 
-from .locate import Located, Server, locate
+from .locate import Located, Pick, Server, locate
 from .lync.endpoint import LyncEndpoint
 from .lync.mechanism import SignInOptions
 from .net.deadline import Clock, Deadline
-from .net.resolve import ResolveError, is_ip_literal, resolve
+from .net.resolve import Address, ResolveError, is_ip_literal, resolve
 from .net.tasks import Cancelled, Gate, Job, run, together
 from .net.transport import Connection, TcpError, TlsError, open_connection, open_datagrams
 from .outcome import (
@@ -82,10 +82,37 @@ def _nobody_watches(_: Activity) -> None:
     pass
 
 
+class Network:
+    """The way to the servers. A recorder stands around it; who plays a recorded run takes its place."""
+
+    def run(self, job: Job, clock: Clock) -> Outcome:
+        """The result of the run `job`."""
+        outcome: Outcome = run(job, clock)
+        return outcome
+
+    async def locate(
+        self, settings: Settings, target: str, connect: Optional[Tuple[str, int]], pick: Pick, deadline: Deadline
+    ) -> Located:
+        """The servers of a pool. Raises PresenceError."""
+        return await locate(settings, target, connect, pick, deadline)
+
+    async def resolve(self, host: str, port: int, family: Optional[int], deadline: Deadline) -> Tuple[Address, ...]:
+        """The addresses of a host. Raises ResolveError."""
+        return await resolve(host, port, family, deadline)
+
+    async def connect(
+        self, user: str, server: Server, transport: str, context: Optional[ssl.SSLContext], deadline: Deadline
+    ) -> Connection:
+        """A connection of `user` to a server. Raises TcpError, TlsError."""
+        if transport == "udp":
+            return open_datagrams(server.addresses)
+        return await open_connection(server.addresses, context, server.name, deadline)
+
+
 class World(NamedTuple):
     """What a run takes from outside: a monotonic clock, the time of day, random hexadecimal digits, the host's name.
 
-    `watch` is told of every activity when it begins and when it is over.
+    `watch` is told of every activity when it begins and when it is over. `log`, if not None, collects the messages.
     """
 
     clock: Clock
@@ -93,12 +120,13 @@ class World(NamedTuple):
     token: Token
     hostname: str
     watch: Callable[[Activity], None] = _nobody_watches
+    network: Network = Network()
+    log: Optional[List[WireMessage]] = None
 
 
 def presence_round_trip(settings: Settings, context: Optional[ssl.SSLContext], world: World) -> Outcome:
     """Run the whole transaction. Whatever the peer does, the result is an Outcome, within ``settings.timeout``."""
-    outcome: Outcome = run(_run(Run(settings, context, world)), world.clock)
-    return outcome
+    return world.network.run(_run(settings, context, world), world.clock)
 
 
 class Run:
@@ -109,19 +137,24 @@ class Run:
         self.context = context
         self.world = world
         self.whole = Deadline(settings.timeout, world.clock)
-        self.messages: Optional[List[WireMessage]] = [] if settings.verbose > 1 else None
+        self.messages = world.log if world.log is not None or settings.verbose < 2 else []
         self._started = world.clock()
 
     def since_start(self) -> float:
         return self.world.clock() - self._started
+
+    def log(self) -> Tuple[WireMessage, ...]:
+        """The messages so far, by their time; in one moment, as they came."""
+        return tuple(sorted(self.messages or (), key=lambda message: message.at))
 
     def pick(self, count: int) -> int:
         """A random number from 0 on, less than `count`."""
         return int(self.world.token(8), 16) % count
 
 
-async def _run(run: Run) -> Outcome:
-    settings = run.settings
+async def _run(settings: Settings, context: Optional[ssl.SSLContext], world: World) -> Outcome:
+    run = Run(settings, context, world)
+    locate = world.network.locate
     work = _without_log_off(run.whole)
     try:
         located = await locate(settings, settings.target, settings.connect, run.pick, work)
@@ -224,7 +257,7 @@ class RoundTrip:
             notified_after=self._notified_after,
             certificate_expires=self._expires,
             remarks=tuple(dict.fromkeys(remarks)),
-            messages=tuple(sorted(self._run.messages or ())),
+            messages=self._run.log(),
             dialect=self._dialect,
         )
 
@@ -388,7 +421,7 @@ class RoundTrip:
         home = "server" if self._dialect == "simple" else "pool"
         self._remarks[account].append(f"{account.uri} was redirected to its home {home}: {trail}.")
         try:
-            addresses = await resolve(target.host, port, settings.family, self._work)
+            addresses = await self._world.network.resolve(target.host, port, settings.family, self._work)
         except ResolveError as error:
             raise PresenceError(Cause.RESOLVE, f"{error}.", detail=target.host) from None
         return Server(settings.pool_of(account) if literal else target.host, addresses)
@@ -466,10 +499,8 @@ class RoundTrip:
     async def _connect(self, account: Account, server: Server, deadline: Deadline) -> UserAgent:
         run = self._run
         try:
-            if self._settings.transport == "udp":
-                connection: Connection = open_datagrams(server.addresses)
-            else:
-                connection = await open_connection(server.addresses, run.context, server.name, deadline)
+            transport = self._settings.transport
+            connection = await self._world.network.connect(account.uri, server, transport, run.context, deadline)
         except TcpError as error:
             raise PresenceError(Cause.CONNECT, f"{error}.") from None
         except TlsError as error:

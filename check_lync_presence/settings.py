@@ -13,6 +13,7 @@ from typing import Dict, NamedTuple, Optional, Tuple
 from .sip.uri import AddressError, parse_uri
 
 MAX_FILE = 1024 * 1024  # an accounts file of a thousand pools has 300 kB
+MAX_TIME = 3600.0  # an hour: no scheduler waits longer for a check
 ORDINARY_UID = 1000  # the first user id that distributions give to people
 
 
@@ -94,6 +95,7 @@ class Settings(NamedTuple):
     """Everything a run needs to know. Times in seconds; `family` is 4, 6 or None for both.
 
     `subscriber_target` is the subscriber's pool where it is another one, `subscriber_connect` where to connect for it.
+    `report` and `trace` are files to write.
     """
 
     target: str
@@ -119,6 +121,8 @@ class Settings(NamedTuple):
     all_front_ends: bool = False
     subscriber_target: Optional[str] = None
     subscriber_connect: Optional[Tuple[str, int]] = None
+    report: Optional[str] = None
+    trace: Optional[str] = None
 
     @property
     def spoken(self) -> str:

@@ -8,11 +8,11 @@ Owns the order of octets on a connection. Must not know which request comes next
 from __future__ import annotations
 
 import contextlib
-from typing import Callable, Dict, List, Optional, Protocol, Tuple
+from typing import Callable, Dict, List, Optional, Protocol, Tuple, Union
 
 from .net.deadline import Clock, Deadline
 from .net.transport import Connection, PeerGoneError, TransportError, UnreachableError
-from .outcome import Cause, PresenceError, WireMessage
+from .outcome import Cause, PresenceError, Signature, WireMessage
 from .sip.dialog import Dialog
 from .sip.framing import StreamFramer, read_datagram
 from .sip.message import Message, ParseError, Request, Response
@@ -25,7 +25,12 @@ Token = Callable[[int], str]
 
 
 class Guard(Protocol):
-    """What protects the messages of a connection once a user is signed in."""
+    """What protects the messages of a connection once a user is signed in.
+
+    `signature` is what the last message that was judged by `accept` came with.
+    """
+
+    signature: Signature
 
     def sign(self, message: Message) -> Message:
         """`message` with this end's signature."""
@@ -52,6 +57,8 @@ class UserAgent:
         self._clock = clock
         self._log = log
         self._framer = StreamFramer()
+        self._arrived = 0.0
+        self._recorded_rest = b""
         self._inbox: List[Request] = []
         self._pending: Optional[Request] = None
         self._response: Optional[Response] = None
@@ -117,6 +124,7 @@ class UserAgent:
 
     def close(self) -> None:
         self.connection.close()
+        self._record_rest()
 
     async def _send(self, message: Message, deadline: Deadline) -> None:
         if self.guard is not None:
@@ -135,33 +143,49 @@ class UserAgent:
             data = await self.connection.receive(deadline)
             if not data:
                 raise self._closed()
-            for message in self._framer.feed(data) if self.connection.reliable else read_datagram(data):
-                await self._take(message, deadline)
+            if self._log is not None:
+                self._arrived = self._clock()
+            await self._read(data, deadline)
         except UnreachableError as error:
             raise PresenceError(Cause.CONNECT, f"{error}.") from None
         except TransportError as error:
             raise PresenceError(Cause.CLOSED, f"{error}.", detail=str(self.connection.peer)) from None
         except ParseError as error:
+            self._record_rest()
             raise PresenceError(
                 Cause.PROTOCOL, f"The answer is not SIP: {error}.", detail=str(self.connection.peer)
             ) from None
         except TimeoutError:
             if self._framer.partial:
+                self._record_rest()
                 text = f"No more than half a message in {deadline.span} secs."
                 raise PresenceError(Cause.NO_ANSWER, text) from None
             raise
 
+    async def _read(self, data: bytes, deadline: Deadline) -> None:
+        if self.connection.reliable:
+            for message in self._framer.feed(data):
+                await self._take(message, deadline)
+            return
+        try:
+            for message in read_datagram(data):
+                await self._take(message, deadline)
+        except ParseError:
+            self._record(False, data, sip=False)
+            raise
+
     async def _take(self, message: Message, deadline: Deadline) -> None:
-        self._record(False, message)
         self.heard = True
         if isinstance(message, Response):
             expected = self._pending is not None and belongs(message, self._pending)
             self._provisional |= expected and message.status < 200
             # Provisional answers may be unsigned; answers to nothing we asked are nobody's.
-            if expected and message.status >= 200 and (self.guard is None or self.guard.accept(message)):
+            if not expected or message.status < 200:
+                self._record(False, message)
+            elif self._accepted(message):
                 self._response = message
             return
-        if self.guard is not None and not self.guard.accept(message):
+        if not self._accepted(message):
             return
         if not self.connection.reliable and identity(message) in self._answered:
             # Our answer was lost, or came late: it is repeated, and the request is not looked at again.
@@ -183,12 +207,39 @@ class UserAgent:
             self._inbox.append(message)
             del self._inbox[:-MAX_INBOX]
 
+    def _accepted(self, message: Message) -> bool:
+        """What the guard says of a message, if there is one."""
+        if self.guard is None:
+            self._record(False, message)
+            return True
+        try:
+            return self.guard.accept(message)
+        finally:
+            self._record(False, message, self.guard.signature)
+
     def _closed(self) -> PresenceError:
+        self._record_rest()
         where = " in the middle of a message" if self._framer.partial else ""
         return PresenceError(
             Cause.CLOSED, f"The server closed the connection{where}.", detail=str(self.connection.peer)
         )
 
-    def _record(self, sent: bool, message: Message) -> None:
+    def _record(
+        self,
+        sent: bool,
+        message: Union[Message, bytes],
+        signature: Optional[Signature] = None,
+        sip: bool = True,
+    ) -> None:
         if self._log is not None:
-            self._log.append(WireMessage(self._clock(), self.user, sent, bytes(message)))
+            at = self._clock() if sip else self._arrived
+            number = self.connection.number
+            self._log.append(WireMessage(at, self.user, sent, bytes(message), signature, number, sip))
+
+    def _record_rest(self) -> None:
+        """Record what has come and is no whole message, each octet once."""
+        if self._log is not None and self._framer.partial:
+            rest, known = self._framer.rest, self._recorded_rest
+            self._recorded_rest = rest
+            if rest != known:
+                self._record(False, rest[len(known) :] if rest.startswith(known) else rest, sip=False)

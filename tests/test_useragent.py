@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from check_lync_presence.net.tasks import together
 from check_lync_presence.net.transport import Connection, open_connection
-from check_lync_presence.outcome import Cause, PresenceError, WireMessage
+from check_lync_presence.outcome import Cause, PresenceError, Signature, WireMessage
 from check_lync_presence.sip.dialog import Dialog
 from check_lync_presence.sip.message import Message, Request, Response
 from check_lync_presence.useragent import MAX_INBOX, UserAgent
@@ -336,6 +336,8 @@ def test_any_octets_make_an_answer_or_a_presence_error(data: bytes) -> None:
 
 class Seal:
     """A guard that adds a header and lets only what has it through."""
+
+    signature = Signature.VALID
 
     def __init__(self) -> None:
         self.judged: List[str] = []

@@ -6,13 +6,13 @@ Owns the truth table: a sentence and a remedy for each finding. Must not know LD
 from __future__ import annotations
 
 import re
-from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ..directory import Answer, DirectoryError, Finding, Report, ask
 from ..lockout import LockoutGuard
 from ..net.deadline import Deadline
 from ..outcome import SUBSCRIBE, Cause, Failure, Outcome
-from ..settings import Account, Settings
+from ..settings import Account, DirectorySettings, Settings
 from . import codes, subject
 
 # {user} SIP address, {logon} logon name (the file's where it is the account's own), {name} what AD's cmdlets call the
@@ -78,6 +78,20 @@ _THE_CLIENT = {17000, 17001, 17002, 17003}
 MAX_DETAIL = 200  # characters of what a directory names
 
 
+# What directory.ask is.
+Ask = Callable[
+    [
+        DirectorySettings,
+        Callable[[Account], str],
+        Sequence[Tuple[Account, bool]],
+        float,
+        Deadline,
+        Optional[LockoutGuard],
+    ],
+    List[Answer],
+]
+
+
 class Investigation(NamedTuple):
     """What the directory says: sentences by account, whether it explains every failure by an account, and a remark
     (``""``: none) where it could not be asked. `explained` are the failures that need no other advice.
@@ -89,9 +103,11 @@ class Investigation(NamedTuple):
     explained: Tuple[Failure, ...] = ()
 
 
-def investigate(outcome: Outcome, settings: Settings, now: float, deadline: Deadline) -> Investigation:
+def investigate(
+    outcome: Outcome, settings: Settings, now: float, deadline: Deadline, played: Optional[Ask] = None
+) -> Investigation:
     """Ask the directory about the accounts that could be the fault: those of which the pool says 403 or 404, or whose
-    password it refuses. Never raises, never later than the deadline.
+    password it refuses. `played` answers in its place. Never raises, never later than the deadline.
     """
     doubtful = {failure: _suspects(failure, settings) for failure in outcome.failures if _is_of_an_account(failure)}
     if not doubtful:
@@ -110,7 +126,8 @@ def investigate(outcome: Outcome, settings: Settings, now: float, deadline: Dead
             questions.setdefault(account, _is_of_signing_in(failure))
     guard = LockoutGuard(settings.state_folders, "the directory")
     asked = list(questions.items())
-    answers = dict(zip(questions, ask(settings.directory, settings.pool_of, asked, now, deadline, guard)))
+    told = (played or ask)(settings.directory, settings.pool_of, asked, now, deadline, guard)
+    answers = dict(zip(questions, told))
     said: Dict[Account, str] = {}
     explained: List[Failure] = []
     proven = all(map(_is_of_an_account, outcome.failures))

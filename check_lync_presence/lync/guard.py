@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Callable, Dict, Optional
 
-from ..outcome import Cause, PresenceError
+from ..outcome import Cause, PresenceError, Signature
 from ..sip.message import Message, Request
 from .association import Association, AssociationError, format_auth_header, with_credentials
 
@@ -35,6 +35,7 @@ class AssociationGuard:
         self._call_id = call_id
         self._token = token
         self.unsigned = 0
+        self.signature = Signature.MISSING
 
     def sign(self, message: Message) -> Message:
         handshake, self._handshake = self._handshake, None
@@ -49,10 +50,12 @@ class AssociationGuard:
 
     def accept(self, message: Message) -> bool:
         what = message.method if isinstance(message, Request) else f"answer to {message.cseq.method}"
+        self.signature = Signature.WRONG
         try:
             signed = self._association.verify_server(message)
         except AssociationError as error:
             raise PresenceError(Cause.SIGNATURE, f"The {what} has {error}.") from None
+        self.signature = Signature.VALID if signed else Signature.MISSING
         if isinstance(message, Request):
             if not signed:
                 self.unsigned += 1

@@ -144,10 +144,10 @@ class Slots:
             self._free += 1
 
 
-def run(job: Job, clock: Clock) -> Any:
-    """Run a coroutine to its end and return its result."""
-    with selectors.DefaultSelector() as selector:
-        return _Loop(selector, clock).run(job)
+def run(job: Job, clock: Clock, selector: Optional[selectors.BaseSelector] = None) -> Any:
+    """Run a coroutine to its end and return its result. What waits is `selector`, which is closed; else a real one."""
+    with selector or selectors.DefaultSelector() as waits:
+        return _Loop(waits, clock).run(job)
 
 
 class _Loop:

@@ -101,10 +101,14 @@ def tls_context(settings: TlsSettings) -> ssl.SSLContext:
 
 
 class Connection:
-    """An open connection. `local` and `peer` are its addresses, `tls` its facts (None over TCP and UDP)."""
+    """An open connection. `local` and `peer` are its addresses, `tls` its facts (None over TCP and UDP).
+
+    `number` tells the connections of a recorded run apart.
+    """
 
     name = "TCP"
     reliable = True
+    number = 0
 
     def __init__(self, sock: socket.socket, peer: Address, tls: Optional[TlsFacts]) -> None:
         self._sock = sock

@@ -5,6 +5,7 @@ Owns cleaning, redaction, the cmdlet's five lines, the activity log and the SIP 
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
 from typing import List, Sequence
@@ -35,6 +36,16 @@ def clean(text: str, limit: int = MAX_LINE) -> str:
         text = "".join(" " if unicodedata.category(char) in _UNPRINTABLE else char for char in text)
     text = " ".join(text.split()).replace("|", "¦").replace("<", "‹").replace(">", "›")
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def escaped(text: str) -> str:
+    """`text` for HTML, in an element or an attribute; what is invisible shows as what cannot be shown."""
+    if not text.isascii() or not text.isprintable():
+        text = "".join(
+            "\ufffd" if unicodedata.category(char) in _UNPRINTABLE and char not in "\n\t" else char
+            for char in text.replace("\r\n", "\n")
+        )
+    return html.escape(text)
 
 
 def redact(text: str, secrets: Sequence[str]) -> str:
@@ -115,12 +126,17 @@ def activity_log(outcome: Outcome) -> List[str]:
     return lines
 
 
+def readable(message: WireMessage, secrets: Sequence[str]) -> str:
+    """A message as text without what is secret in it; octets that are no text are kept as surrogates."""
+    return redact(message.data.decode("utf-8", "surrogateescape"), secrets)
+
+
 def sip_log(messages: Sequence[WireMessage], settings: Settings) -> List[str]:
     """The SIP messages: start lines, and with -vvv whole messages, secrets removed."""
     lines = []
     for message in messages:
         arrow = "sent by" if message.sent else "received by"
-        text = redact(message.data.decode("utf-8", "replace"), settings.secrets)
+        text = readable(message, settings.secrets)
         start_line, _, rest = text.partition("\r\n")
         lines.append(clean(f"{message.at:9.6f} {arrow} {message.user}: {start_line}"))
         if settings.verbose > 2:

@@ -26,12 +26,18 @@ class StreamFramer:
         self._buffer = bytearray()
         self._searched = 0
         self._head: Optional[Message] = None
+        self._raw_head = b""
         self._length = 0
 
     @property
     def partial(self) -> bool:
         """Whether part of a message is waiting for its rest."""
         return bool(self._buffer) or self._head is not None
+
+    @property
+    def rest(self) -> bytes:
+        """The octets that are no whole message, or, after a ParseError, no message at all."""
+        return self._raw_head + bytes(self._buffer)
 
     def feed(self, data: bytes) -> Iterator[Message]:
         """Yield the messages that `data` completes. Raises ParseError on what cannot be a SIP stream."""
@@ -57,12 +63,13 @@ class StreamFramer:
             head = parse_head(bytes(buffer[:end]))
             self._length = _content_length(head)
             self._head = head
+            self._raw_head = bytes(buffer[: end + 4])
             del buffer[: end + 4]
         if len(buffer) < self._length:
             return None
         message = with_body(self._head, bytes(buffer[: self._length]))
         del buffer[: self._length]
-        self._head = None
+        self._head, self._raw_head = None, b""
         return message
 
     def _skip_keep_alives(self) -> None:
