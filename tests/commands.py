@@ -97,12 +97,16 @@ class Simulator(SimulatorProcess):
 
     def check(self, *arguments: str, at: str = "127.0.0.1", **keywords: Any) -> Finished:
         """Run the check `at` a front end of this simulator: over TLS, else TCP, else UDP, as it listens."""
+        return run_check(*self.named(at), *arguments, **keywords)
+
+    def named(self, at: str = "127.0.0.1") -> List[str]:
+        """The arguments that name this simulator to the check."""
         if "tls" in self.ready:
             where = ["--connect", f"{at}:{self.tls}", "--ca-file", self.ready["ca_file"]]
         else:
             transport = "tcp" if "tcp" in self.ready else "udp"
             where = ["--connect", f"{at}:{self.ready[transport]}", "--transport", transport]
-        return run_check("-H", POOL, "--accounts", str(self.accounts), *where, *arguments, **keywords)
+        return ["-H", POOL, "--accounts", str(self.accounts), *where]
 
 
 _VARIABLE = (

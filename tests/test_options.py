@@ -66,6 +66,9 @@ NAMES = [
     "--notify-timeout",
     "-v",
     "--verbose",
+    "--report",
+    "--trace",
+    "--replay",
 ]
 
 options = pytest.mark.parametrize("option", all_options(), ids=lambda option: option.key)
@@ -84,7 +87,7 @@ def test_no_name_is_there_twice() -> None:
 
 def test_what_does_not_exist_yet_is_not_there() -> None:
     words = " ".join(f"{' '.join(option.names)} {option.help} {' '.join(option.choices)}" for option in all_options())
-    absent = r"tls-dsk|trusted|--report|--trace"
+    absent = r"tls-dsk|trusted"
     assert re.findall(absent, words, re.IGNORECASE) == []
 
 
@@ -122,7 +125,7 @@ def test_a_default_is_one_of_the_choices(option: Option) -> None:
 
 @options
 def test_what_chooses_a_section_and_what_is_asked_of_it_cannot_stand_in_the_accounts_file(option: Option) -> None:
-    assert option.in_file == (option.key not in ("target", "accounts", "verify_accounts"))
+    assert option.in_file == (option.key not in ("target", "accounts", "verify_accounts", "replay"))
 
 
 def test_no_secret_can_be_given_as_an_option() -> None:

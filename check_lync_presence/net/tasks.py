@@ -171,7 +171,8 @@ class _Loop:
     def _turn(self) -> None:
         # To ask each of many waits for its limit costs more than to deal with what has arrived. They are asked when
         # nothing has, and now and then, so that a socket that is never idle keeps nobody from his deadline.
-        events = self._selector.select(0)
+        # Who was woken goes on in the moment in which he was.
+        events = [] if self._woken else self._selector.select(0)
         if not events and not self._woken:
             limits = [wait.deadline.at for wait in self._waiting.values()]
             limits += [at for at in (task.cancel_at for task in self._waiting) if at is not None]

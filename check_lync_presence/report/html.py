@@ -38,7 +38,7 @@ def page(settings: Settings, recording: Recording, view: View) -> str:
         *_conversation(run),
         *_messages(run),
         *_environment(run, view),
-        f"<footer><p>Made by check_lync_presence {escaped(dict(recording.versions).get('check_lync_presence', ''))}. "
+        f"<footer><p>Made by check_lync_presence {escaped(recording.versions.get('check_lync_presence', ''))}. "
         "Passwords and what they could be guessed from have been removed; names and addresses have not.</p></footer>",
     ]
     text = "\n".join(body)
@@ -304,7 +304,7 @@ def _environment(run: _Run, view: View) -> Iterator[str]:
             ]
         )
     yield "<h3>Software</h3>"
-    yield from run.table(list(recording.versions))
+    yield from run.table(list(recording.versions.items()))
 
 
 def _told(settings: Settings) -> List[Tuple[str, str]]:

@@ -14,7 +14,7 @@ from ..net.resolve import Address, is_ip_literal
 from ..settings import Secret
 
 MAX_NUMBER = 1e12  # a Unix time is a thousandth of it
-PASSWORD = "played"  # nobody's: what a played user signs in with
+PASSWORD = "the password of a played user"  # no text of a server is taken for it
 
 Json = Any
 

@@ -6,10 +6,11 @@ look-ups; the messages are noted by whoever sends and reads them (useragent). Mu
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import ssl
 from importlib import metadata
-from typing import Callable, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 from .. import __version__
 from ..attempt import attempt
@@ -225,16 +226,13 @@ class _RecordedConnection(Connection):
         self._network.breaks.append(Break(self._network.since_start(), self.number, error, unreachable, sending))
 
 
-def _versions() -> Tuple[Tuple[str, str], ...]:
-    versions = [
-        ("check_lync_presence", __version__),
-        ("Python", platform.python_version()),
-        ("OpenSSL", ssl.OPENSSL_VERSION),
-    ]
+def _versions() -> Dict[str, str]:
+    versions = {
+        "check_lync_presence": __version__,
+        "Python": platform.python_version(),
+        "OpenSSL": ssl.OPENSSL_VERSION,
+    }
     for name in _LIBRARIES:
-        try:
-            versions.append((name, metadata.version(name)))
-        except metadata.PackageNotFoundError:  # one file to copy has them in it, without their metadata
-            continue
-    versions.append(("system", platform.platform()))
-    return tuple(versions)
+        with contextlib.suppress(metadata.PackageNotFoundError):  # where all is in one file, without metadata
+            versions[name] = metadata.version(name)
+    return {**versions, "system": platform.platform()}

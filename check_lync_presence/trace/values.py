@@ -5,7 +5,7 @@ Owns the values. Times are seconds since the start of the round trip. Must not k
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional, Tuple
+from typing import Dict, NamedTuple, Optional, Tuple
 
 from ..directory import Report
 from ..locate import Server
@@ -82,7 +82,7 @@ class Recording(NamedTuple):
 
     settings: Settings
     now: float
-    versions: Tuple[Tuple[str, str], ...] = ()
+    versions: Dict[str, str]
     began: Optional[float] = None
     timeout: float = 0.0
     stopped: Optional[float] = None
