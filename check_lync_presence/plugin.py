@@ -210,7 +210,8 @@ class _Presence(nagiosplugin.Resource):
             _stop_in(item.name, item.user, f"Not over after {seconds - item.started:.1f} s, then SIGTERM.")
             for item in under_way
         ] or [_stop_in(REGISTER, "", f"Not begun after {seconds:.1f} s, then SIGTERM.")]
-        return Outcome(target, tuple(failures), tuple(over), None, None, None, dialect=self.settings.spoken)
+        activities = tuple(self._activities)
+        return Outcome(target, tuple(failures), activities, None, None, None, dialect=self.settings.spoken)
 
     def _explain(self, outcome: Outcome, deadline: Deadline) -> None:
         from .diagnosis import diagnose

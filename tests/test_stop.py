@@ -13,6 +13,7 @@ from typing import Any, Iterator, List, Tuple
 import pytest
 
 from .commands import POOL, Finished, Simulator, environment, write_accounts
+from .in_process import replay
 from .loopback import Server, until_closed
 
 AT_ONCE = 2.0  # seconds; it takes 0.02, and this machine may be busy
@@ -52,6 +53,49 @@ def stopped(where: List[str], accounts: Path, ready: Any) -> Finished:
     output, errors = process.communicate(timeout=20)
     assert time.monotonic() - started < AT_ONCE
     return Finished(process.returncode, output, errors)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> List[Path]:
+    return [tmp_path / "run.jsonl", tmp_path / "run.html"]
+
+
+def test_a_report_and_a_trace_of_a_stopped_run_are_written(accounts: Path, silent: Server, files: List[Path]) -> None:
+    trace, report = files
+    where = ["--connect", f"127.0.0.1:{silent.port}", "--transport", "tcp", "-v"]
+    where += ["--trace", str(trace), "--report", str(report)]
+    result = stopped(where, accounts, lambda: silent.connections == 2)
+    assert " s, then SIGTERM" in result.first_line
+    assert "not over" in report.read_text(encoding="utf-8")
+    assert replay(trace).stdout == result.stdout
+
+
+def test_the_verdict_of_a_stopped_run_does_not_wait_for_its_files(
+    accounts: Path, silent: Server, tmp_path: Path
+) -> None:
+    # A slow disk: whoever writes waits until somebody has read the verdict.
+    code = (
+        "import sys; from check_lync_presence.report import files; "
+        "files.write_private = lambda *_: sys.stdin.readline(); "
+        "from check_lync_presence.cli import main; main()"
+    )
+    command = [sys.executable, "-c", code, "-H", POOL, "--accounts", str(accounts)]
+    command += ["--connect", f"127.0.0.1:{silent.port}", "--transport", "tcp", "--trace", str(tmp_path / "run.jsonl")]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8", env=environment()
+    ) as process:
+        end = time.monotonic() + 20
+        while silent.connections < 2:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        first_line = process.stdout.readline()
+        process.stdin.write("\n")
+        process.stdin.close()
+        assert process.wait(20) == 2
+    assert " s, then SIGTERM" in first_line
 
 
 def well_formed(result: Finished) -> None:

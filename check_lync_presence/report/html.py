@@ -92,7 +92,7 @@ class _Run:
         contact = self.contacts.get(number)
         if contact is None:
             return self.settings.target
-        return str(contact.peer or contact.addresses[0])
+        return _place(contact)
 
     def is_proof(self, message: WireMessage) -> bool:
         """Whether it is the publication, or the first that the subscriber is told of it."""
@@ -109,7 +109,7 @@ class _Run:
             is_publishers = self.role(message.user) == "publisher"
             if message.sent and is_publishers:
                 published |= markers
-            elif not message.sent and not is_publishers:
+            elif not message.sent and not is_publishers and not message.data.startswith(b"SIP/2.0"):
                 news = {(message.connection, marker) for marker in markers & published} - told
                 told |= news
                 markers = {marker for _, marker in news}
@@ -332,8 +332,13 @@ def _server_text(servers: Sequence[object]) -> Iterator[str]:
         yield f"{getattr(server, 'name', '')}: {', '.join(map(str, getattr(server, 'addresses', ())))}"
 
 
+def _place(contact: Contact) -> str:
+    """Where a connection leads, or was to lead."""
+    return str(contact.peer or next(iter(contact.addresses), contact.server))
+
+
 def _contact_text(contact: Contact) -> str:
-    where = f"{contact.peer or contact.addresses[0]}"
+    where = _place(contact)
     if contact.error:
         return f"{where}: {contact.error}"
     if contact.peer is None:

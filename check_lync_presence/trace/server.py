@@ -52,17 +52,19 @@ class Stage:
         self._zero = recording.began or 0.0
         self._entries: Dict[int, List[_Entry]] = {}
         self._messages = recording.messages
-        entries = [_Entry(message, self._due(message.at)) for message in recording.messages]
-        entries += [_Entry(broken, self._due(broken.at)) for broken in recording.breaks]
-        # What is sent in the moment in which something comes is sent because it has come.
-        for entry in sorted(entries, key=lambda entry: (entry.due, entry.is_sent)):
-            self._entries.setdefault(entry.connection, []).append(entry)
+        for message in recording.messages:
+            self.entries(message.connection).append(_Entry(message, self._due(message.at)))
+        for broken in recording.breaks:
+            entry, others = _Entry(broken, self._due(broken.at)), self.entries(broken.number)
+            # What is sent in that moment is sent because of it.
+            later = (index for index, other in enumerate(others) if other.is_sent and other.due >= entry.due)
+            others.insert(next(later, len(others)), entry)
         self._words: Dict[bytes, bytes] = {}
         self.nonces = itertools.count(1)
 
     def entries(self, connection: int) -> List[_Entry]:
         """What happened on a connection, in order."""
-        return self._entries.get(connection, [])
+        return self._entries.setdefault(connection, [])
 
     def played(self) -> Tuple[WireMessage, ...]:
         """The recorded messages that have been sent and received again."""
@@ -160,6 +162,7 @@ class PlayedConnection(Connection):
                 entry.is_over = True
                 self._advance(index)
                 self._stage.learn(entry.sent, message)
+                _refuse_others(entry.sent)
                 break
         self._sign_in(message)
 
@@ -232,8 +235,6 @@ class PlayedConnection(Connection):
         header = credentials_header(message)
         if header is None or self._session is not None:
             return
-        if header.scheme.lower() not in SCHEMES:
-            raise SettingsError(f"the trace cannot be played: nobody can be signed in again with {header.scheme}")
         token = _decoded(header)
         if not token:
             return
@@ -264,6 +265,13 @@ class PlayedConnection(Connection):
             header.get("targetname"),
         )
         return f'rspauth="{session.keys.mac(text).hex()}"'.encode()
+
+
+def _refuse_others(recorded: Message) -> None:
+    """Raise SettingsError where a sign-in was recorded that one cannot be the other end of."""
+    header = credentials_header(recorded)
+    if header is not None and header.scheme.lower() not in SCHEMES:
+        raise SettingsError(f"the trace cannot be played: nobody can be signed in again with {header.scheme}")
 
 
 def _decoded(header: AuthHeader) -> bytes:
