@@ -108,6 +108,7 @@ class _Entry:
         self.happened = happened
         self.due = due
         self.is_over = False
+        self.data: Optional[bytes] = None
         self.sent: Optional[Message] = None
         if isinstance(happened, WireMessage):
             self.connection = happened.connection
@@ -146,6 +147,7 @@ class PlayedConnection(Connection):
         self._stage = stage
         self._reached = 0  # entries before this one may happen, those of ours after it have not
         self._advance(-1)
+        self._begun = 0  # so many octets of the next message have come
         self._challenge = b""
         self._session: Optional[_Session] = None
         self._is_closed = False
@@ -200,14 +202,29 @@ class PlayedConnection(Connection):
                 raise TransportError(happened.error)
             self._is_closed = True
             return b""
-        data = self._again(happened)
+        data = self._octets(entry, happened)
         if self.reliable:  # what came in one piece comes in one piece
             for other in self._entries:
                 if other.due != entry.due or other.is_over or other.is_sent or isinstance(other.happened, Break):
                     continue
                 other.is_over = True
-                data += self._again(other.happened)
+                data += self._octets(other, other.happened)
         return data
+
+    def _octets(self, entry: _Entry, message: WireMessage) -> bytes:
+        """What comes at an entry: a message, or half of one whose other half comes later."""
+        whole = entry
+        if not message.sip and self.reliable:
+            following = self._entries[self._entries.index(entry) + 1 :]
+            whole = next((other for other in following if _is_received(other)), entry)
+        if whole.data is None and isinstance(whole.happened, WireMessage):
+            whole.data = self._again(whole.happened)
+        data, begun = whole.data or b"", self._begun
+        if whole is entry:
+            self._begun = 0
+            return data[begun:]
+        self._begun = min(begun + len(message.data), len(data) - 1)
+        return data[begun : self._begun]
 
     def _again(self, recorded: WireMessage) -> bytes:
         """A message of the server for this run."""
@@ -272,6 +289,11 @@ def _refuse_others(recorded: Message) -> None:
     header = credentials_header(recorded)
     if header is not None and header.scheme.lower() not in SCHEMES:
         raise SettingsError(f"the trace cannot be played: nobody can be signed in again with {header.scheme}")
+
+
+def _is_received(entry: _Entry) -> bool:
+    """Whether it is a message of the server."""
+    return isinstance(entry.happened, WireMessage) and entry.happened.sip and not entry.happened.sent
 
 
 def _decoded(header: AuthHeader) -> bytes:
