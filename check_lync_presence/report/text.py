@@ -5,7 +5,6 @@ Owns cleaning, redaction, the cmdlet's five lines, the activity log and the SIP 
 
 from __future__ import annotations
 
-import html
 import re
 import unicodedata
 from typing import List, Sequence
@@ -40,12 +39,14 @@ def clean(text: str, limit: int = MAX_LINE) -> str:
 
 def escaped(text: str) -> str:
     """`text` for HTML, in an element or an attribute; what is invisible shows as what cannot be shown."""
+    from html import escape
+
     if not text.isascii() or not text.isprintable():
         text = "".join(
             "\ufffd" if unicodedata.category(char) in _UNPRINTABLE and char not in "\n\t" else char
             for char in text.replace("\r\n", "\n")
         )
-    return html.escape(text)
+    return escape(text)
 
 
 def redact(text: str, secrets: Sequence[str]) -> str:
