@@ -127,9 +127,9 @@ def activity_log(outcome: Outcome) -> List[str]:
     return lines
 
 
-def readable(message: WireMessage, secrets: Sequence[str]) -> str:
-    """A message as text without what is secret in it; octets that are no text are kept as surrogates."""
-    return redact(message.data.decode("utf-8", "surrogateescape"), secrets)
+def readable(message: WireMessage, secrets: Sequence[str], others: str = "surrogateescape") -> str:
+    """A message as text without what is secret in it. `others`: what becomes of octets that are no text."""
+    return redact(message.data.decode("utf-8", others), secrets)
 
 
 def sip_log(messages: Sequence[WireMessage], settings: Settings) -> List[str]:
@@ -137,7 +137,7 @@ def sip_log(messages: Sequence[WireMessage], settings: Settings) -> List[str]:
     lines = []
     for message in messages:
         arrow = "sent by" if message.sent else "received by"
-        text = readable(message, settings.secrets)
+        text = readable(message, settings.secrets, "replace")
         start_line, _, rest = text.partition("\r\n")
         lines.append(clean(f"{message.at:9.6f} {arrow} {message.user}: {start_line}"))
         if settings.verbose > 2:
