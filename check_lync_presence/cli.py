@@ -76,6 +76,7 @@ def main(argv: Optional[Sequence[str]] = None) -> NoReturn:
             _replay(arguments)
         settings = settings_from(arguments, os.environ, _standard_input)
         if arguments.verify_accounts:
+            _refuse_files(arguments)
             from .verify import verify_accounts
 
             verify_accounts(settings)
@@ -99,6 +100,13 @@ def main(argv: Optional[Sequence[str]] = None) -> NoReturn:
     raise AssertionError("execute() does not return")
 
 
+def _refuse_files(arguments: argparse.Namespace) -> None:
+    if arguments.report is not None or arguments.trace is not None:
+        raise SettingsError(
+            "--verify-accounts makes no round trip that --report or --trace could tell of; leave them out"
+        )
+
+
 def _replay(arguments: argparse.Namespace) -> NoReturn:
     """Judge a recorded run again; how it is told may be asked for anew."""
     from .plugin import execute
@@ -111,10 +119,29 @@ def _replay(arguments: argparse.Namespace) -> NoReturn:
         name = others[0].replace("_", "-")
         raise SettingsError(f"--replay takes everything but -v and --report from the trace; leave out --{name}")
     recording = read_trace(arguments.replay)
-    settings = recording.settings._replace(report=arguments.report, trace=None)
+    settings = _as_if_typed(recording.settings)._replace(report=arguments.report, trace=None)
     if arguments.verbose is not None:
         settings = settings._replace(verbose=min(arguments.verbose, 3))
     execute(settings, Player(recording))
+
+
+def _as_if_typed(settings: Settings) -> Settings:
+    """The settings of a trace, which somebody may have changed by hand. Raises SettingsError."""
+    where = "in the trace"
+    for option in all_options():
+        value = getattr(settings, option.key, None)
+        if option.choices and value is not None and value not in option.choices:
+            raise SettingsError(f"{option.key} {where} is {value!r}; it can be {', '.join(option.choices)}")
+    for level, ranges in zip(("warning", "critical"), settings.thresholds):
+        for label, text in ranges.items():
+            _range(text, f"the {level} range of {label} {where}")
+    for account in (settings.publisher, settings.subscriber):
+        sip_address(account.uri)
+    for uri in settings.directory.uris if settings.directory is not None else ():
+        _check_ldap_uri(uri, f"ldap_uri {where}")
+    for host in filter(None, (settings.target, settings.subscriber_target)):
+        _host(host, f"the pool {where}")
+    return settings
 
 
 def _flush() -> None:

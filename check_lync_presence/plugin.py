@@ -114,14 +114,21 @@ def execute(settings: Settings, played: Optional[Staging] = None) -> NoReturn:
         # With verbose above 0 the library puts perfdata behind the long output, where Icinga cuts them to pieces; the
         # long output is ours at every level.
         check.main(verbose=0, timeout=math.ceil(settings.timeout) + FENCE)
-    finally:
+    except SystemExit:
         if staging is not None:
-            _write_files(check, presence, staging)
+            _tell(_written(check, presence, staging))
+        raise
+    except BaseException:  # a mistake of ours is understood the sooner with a trace
+        if staging is not None:
+            _written(check, presence, staging)
+        raise
     raise AssertionError("nagiosplugin exits")
 
 
-def _write_files(check: _Check, presence: _Presence, staging: Staging) -> None:
-    """Write what was asked for. The verdict is out by now: nothing that happens here can hold it up or change it."""
+def _written(check: _Check, presence: _Presence, staging: Staging) -> List[str]:
+    """Write what was asked for; returns what is to be said of it. The verdict is out by now: nothing that happens here
+    can hold it up or change it.
+    """
     from .report.files import write_files
     from .report.view import View
 
@@ -129,11 +136,15 @@ def _write_files(check: _Check, presence: _Presence, staging: Staging) -> None:
         sys.stdout.flush()
     view = None
     if presence.outcome is not None and check.results:
-        state, line = str(check.state).upper(), check.summary_str
         sentences = tuple(map(clean, presence.sentences(presence.outcome)))
-        view = View(state, line, presence.outcome, presence.diagnosis, sentences)
-    for text in write_files(presence.settings, staging.recording(), view):
-        with contextlib.suppress(OSError, ValueError):
+        state = str(check.state).upper()
+        view = View(state, check.summary_str, presence.outcome, presence.diagnosis, sentences)
+    return write_files(presence.settings, staging.recording(), view)
+
+
+def _tell(sentences: Sequence[str]) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        for text in sentences:
             print(clean(text))
 
 

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from .commands import Finished, run_check
 from .in_process import replay, run_here
+from .strategies import few
 
 TRACES = Path(__file__).parent / "data" / "traces"
 NAMES = sorted(path.stem for path in TRACES.glob("*.jsonl"))
@@ -271,3 +274,58 @@ def test_a_replay_takes_nothing_else_from_the_command_line(arguments: List[str],
     result = run_here("--replay", str(TRACES / "lync-healthy.jsonl"), *arguments)
     words = f"--replay takes everything but -v and --report from the trace; leave out --{name}"
     assert unknown(result) == words
+
+
+def places(value: Any) -> List[List[Any]]:
+    """The ways to everything inside of a JSON value."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [[key, *way] for key, item in inside for way in ([], *places(item))]
+
+
+ODD: List[Any] = [
+    None,
+    0,
+    -1,
+    1e9,
+    1e-9,
+    True,
+    "",
+    "***",
+    "\udc80",
+    "a\r\nb: c",
+    "SIP/2.0 200 OK",
+    "[::1]:5",
+    [],
+    {},
+    [["a", "b"]],
+]
+
+
+@few
+@given(data=st.data())
+def test_whatever_is_changed_by_hand_there_is_a_verdict_or_one_line(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    name = data.draw(st.sampled_from(NAMES))
+
+    def damage(lines: List[Line]) -> None:
+        for _ in range(data.draw(st.integers(1, 3))):
+            at = data.draw(st.sampled_from([0, *range(len(lines))]))
+            if data.draw(st.integers(0, 9)) == 0:
+                lines.insert(at, lines[-1])
+                continue
+            *way, last = data.draw(st.sampled_from(places(lines[at])))
+            inside: Any = lines[at]
+            for key in way:
+                inside = inside[key]
+            value = inside[last]
+            odd: Any = data.draw(st.sampled_from(ODD))
+            if isinstance(value, str) and data.draw(st.booleans()):
+                cut = data.draw(st.integers(0, len(value)))
+                odd = value[:cut] + (odd if isinstance(odd, str) else "") + value[cut + 1 :]
+            inside[last] = odd
+
+    result = changed(tmp_path_factory.mktemp("damaged"), name, damage)
+    assert result.stderr == ""
+    assert "internal error" not in result.stdout
+    assert (result.code == 3) == (len(result.lines) == 1)

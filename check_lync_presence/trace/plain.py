@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import math
 import socket
-from typing import Any, Dict, Tuple, Union, get_type_hints
+from typing import Any, Dict, Union, get_args, get_origin, get_type_hints
 
 from ..net.resolve import Address, is_ip_literal
 from ..settings import Secret
@@ -44,8 +44,7 @@ def from_plain(kind: Any, value: Json, where: str) -> Any:
         return _scalar(kind, value, where)
     if kind is Address:
         return _address(from_plain(str, value, where), where)
-    origin = getattr(kind, "__origin__", None)
-    arguments: Tuple[Any, ...] = getattr(kind, "__args__", ())
+    origin, arguments = get_origin(kind), get_args(kind)
     if origin is Union:  # Optional
         return None if value is None else from_plain(arguments[0], value, where)
     if origin is tuple:

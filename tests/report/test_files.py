@@ -171,6 +171,27 @@ def test_a_mistake_of_ours_in_the_page_does_not_cost_the_verdict(
     assert_stands(run_here(*arguments, "--report", str(path)), f"The report was not written to {path}: {reason}.")
 
 
+def test_an_internal_error_is_told_first_and_leaves_a_trace(
+    arguments: List[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr("check_lync_presence.plugin._Presence.long_output", broken)
+    monkeypatch.setattr("check_lync_presence.report.html.page", broken)
+    path = tmp_path / "run.jsonl"
+    result = run_here(*arguments, "--trace", str(path), "--report", str(tmp_path / "run.html"))
+    words = "internal error, please report it: ZeroDivisionError: by zero; -v shows where"
+    assert (result.code, result.lines) == (3, [f"LYNC PRESENCE UNKNOWN - {words}"])
+    assert path.exists()
+
+
+def test_where_no_round_trip_is_made_there_is_nothing_to_write(arguments: List[str], tmp_path: Path) -> None:
+    result = run_here(*arguments, "--verify-accounts", "--trace", str(tmp_path / "run.jsonl"))
+    assert result.code == 3
+    assert "--verify-accounts makes no round trip" in result.first_line
+
+
 def test_a_reader_that_has_gone_does_not_keep_the_files_from_being_written(
     arguments: List[str], tmp_path: Path
 ) -> None:
