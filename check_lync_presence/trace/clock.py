@@ -18,12 +18,12 @@ DIGITS = 6
 
 
 class StepClock:
-    """Seconds since it was made, in whole ticks. While it is `held` it moves only when somebody moves it."""
+    """Seconds since it was made, in whole ticks. While it is `held`, and it is so at first, only a wait moves it."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._zero = clock()
-        self.held = False
+        self.held = True
         self.now = 0.0
 
     def __call__(self) -> float:

@@ -55,10 +55,14 @@ class Recorder:
         self, settings: Settings, context: Optional[ssl.SSLContext], world: World, deadline: Deadline
     ) -> Outcome:
         """See attempt.attempt."""
+        assert self._network is not None
+        clock = self._network.clock
+        clock.held = False
         try:
             self._outcome = attempt(settings, context, world, deadline)
         except KeyboardInterrupt:
-            self._stopped = world.clock()
+            self._stopped = clock()
+            clock.held = True
             raise
         return self._outcome
 
@@ -124,7 +128,7 @@ class _Log(List[WireMessage]):
 
 class _RecordingNetwork(Network):
     def __init__(self, clock: StepClock) -> None:
-        self._clock = clock
+        self.clock = clock
         self.began: Optional[float] = None
         self.timeout = 0.0
         self.outcome: Optional[Outcome] = None
@@ -133,15 +137,15 @@ class _RecordingNetwork(Network):
         self.breaks: List[Break] = []
 
     def since_start(self) -> float:
-        return self._clock() - (self.began or 0.0)
+        return self.clock() - (self.began or 0.0)
 
     def run(self, job: Job, clock: Clock) -> Outcome:
-        self.began = self._clock()
-        self._clock.held = True
+        self.began = self.clock()
+        self.clock.held = True
         try:
-            self.outcome = run(job, clock, RecordingSelector(self._clock))
+            self.outcome = run(job, clock, RecordingSelector(self.clock))
         finally:
-            self._clock.held = False
+            self.clock.held = False
         return self.outcome
 
     async def locate(
@@ -185,7 +189,7 @@ class _RecordingNetwork(Network):
         self.contacts[place] = contact._replace(
             ended=self.since_start(), local=connection.local, peer=connection.peer, tls=connection.tls
         )
-        return _RecordedConnection(connection, contact.number, self, self._clock)
+        return _RecordedConnection(connection, contact.number, self, self.clock)
 
 
 class _RecordedConnection(Connection):
