@@ -154,6 +154,17 @@ def test_a_notification_that_comes_too_late_is_not_received(tmp_path: Path) -> N
     assert "is not received within 25 secs" in changed(tmp_path, "lync-healthy", late).first_line
 
 
+def test_half_a_notification_is_half_a_message_also_where_its_rest_comes_later(tmp_path: Path) -> None:
+    def halved(lines: List[Line]) -> None:
+        for line in notifications(lines):
+            half = {key: line[key] for key in ("at", "connection", "user", "direction")}
+            lines.insert(lines.index(line), {**half, "octets": line["start_line"]})
+            line["at"] += 26
+
+    first_line = changed(tmp_path, "lync-healthy", halved).first_line
+    assert "PublishPresence failed for sip:ben@contoso.example: No more than half a message in 25 secs" in first_line
+
+
 def test_a_connection_that_was_refused(tmp_path: Path) -> None:
     def refused(lines: List[Line]) -> None:
         for contact in lines[0]["contacts"]:

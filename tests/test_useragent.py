@@ -287,6 +287,24 @@ def test_half_a_message_at_the_deadline_is_said(end: End) -> None:
     assert "half a message" in str(error)
 
 
+def test_what_is_no_whole_message_is_written_down_once(end: End) -> None:
+    end.wire.send(RIGHT[:40])
+    unanswered(end)
+    assert [(item.data, item.sip) for item in end.log if not item.sent] == [(RIGHT[:40], False)]
+    end.wire.send(RIGHT[40:60])
+    unanswered(end)
+    end.agent.close()
+    end.agent.close()
+    assert [item.data for item in end.log if not item.sent] == [RIGHT[:40], RIGHT[40:60]]
+
+
+def test_octets_that_are_no_sip_are_written_down(end: End) -> None:
+    data = b"HTTP/1.1 400 Bad Request\r\n\r\nhello"
+    end.wire.send(data)
+    unanswered(end)
+    assert [(item.data, item.sip) for item in end.log if not item.sent] == [(data, False)]
+
+
 def test_half_a_message_before_the_end_is_said(end: End) -> None:
     end.wire.send(RIGHT[:40])
     end.wire.sock.shutdown(socket.SHUT_WR)
@@ -360,6 +378,12 @@ def sealed(data: bytes, seal: str = "theirs") -> bytes:
 def guarded(end: End) -> End:
     end.agent.guard = Seal()
     return end
+
+
+def test_it_is_written_down_what_the_guard_found(guarded: End) -> None:
+    guarded.wire.send(sealed(RIGHT))
+    requested(guarded)
+    assert [item.signature for item in guarded.log] == [None, Signature.VALID]
 
 
 def test_requests_and_replies_are_signed(guarded: End) -> None:
