@@ -13,7 +13,7 @@ import socket
 import ssl
 import sys
 import time
-from typing import TYPE_CHECKING, Callable, Dict, Generator, List, NoReturn, Optional, Protocol, Sequence, Tuple
+from typing import TYPE_CHECKING, Dict, Generator, List, NoReturn, Optional, Protocol, Sequence
 
 import nagiosplugin
 from nagiosplugin.performance import Performance
@@ -36,12 +36,11 @@ from .outcome import (
 )
 from .report.text import activity_log, clean, cmdlet_lines, front_end_lines, sip_log, what_failed
 from .roundtrip import World
-from .settings import Account, DirectorySettings, Settings
+from .settings import Settings
 from .stop import Stopped, finish_anyway
 
 if TYPE_CHECKING:
-    from .directory import Answer
-    from .lockout import LockoutGuard
+    from .diagnosis.accounts import Ask
     from .trace.values import Recording
 
 NAME = "LYNC PRESENCE"
@@ -88,15 +87,8 @@ class Staging(Protocol):
     def attempt(
         self, settings: Settings, context: Optional[ssl.SSLContext], world: World, deadline: Deadline
     ) -> Outcome: ...
-    def ask(
-        self,
-        settings: DirectorySettings,
-        pool_of: Callable[[Account], str],
-        accounts: Sequence[Tuple[Account, bool]],
-        now: float,
-        deadline: Deadline,
-        guard: Optional[LockoutGuard] = None,
-    ) -> List[Answer]: ...
+    @property
+    def ask(self) -> Ask: ...
     def recording(self) -> Recording: ...
 
 

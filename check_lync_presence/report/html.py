@@ -204,7 +204,7 @@ def _arrows(run: _Run) -> List[Arrow]:
     for broken in run.recording.breaks[:MAX_SHOWN]:
         contact_of = run.contacts.get(broken.number)
         if contact_of is not None:
-            label = "hangs up" if not broken.error else "connection breaks"
+            label = "hangs up" if broken.gone or not broken.error else "connection breaks"
             role = run.role(contact_of.user)
             arrows.append(Arrow(broken.at, role, run.server(broken.number), False, label, "bad"))
     for number, message in enumerate(run.messages, 1):

@@ -21,7 +21,7 @@ from ..lockout import LockoutGuard
 from ..net.deadline import Clock, Deadline
 from ..net.resolve import Address, ResolveError
 from ..net.tasks import Job, run
-from ..net.transport import Connection, TlsError, TransportError, UnreachableError
+from ..net.transport import Connection, PeerGoneError, TlsError, TransportError, UnreachableError
 from ..outcome import Outcome, PresenceError, WireMessage
 from ..roundtrip import Network, World
 from ..settings import Account, DirectorySettings, Settings
@@ -207,7 +207,7 @@ class _RecordedConnection(Connection):
         try:
             await self._real.send(data, deadline)
         except TransportError as error:
-            self._note(str(error), sending=True)
+            self._note(str(error), sending=True, gone=isinstance(error, PeerGoneError))
             raise
 
     async def receive(self, deadline: Deadline) -> bytes:
@@ -226,8 +226,9 @@ class _RecordedConnection(Connection):
     def close(self) -> None:
         self._real.close()
 
-    def _note(self, error: str, unreachable: bool = False, sending: bool = False) -> None:
-        self._network.breaks.append(Break(self._network.since_start(), self.number, error, unreachable, sending))
+    def _note(self, error: str, unreachable: bool = False, sending: bool = False, gone: bool = False) -> None:
+        at = self._network.since_start()
+        self._network.breaks.append(Break(at, self.number, error, unreachable, sending, gone))
 
 
 def _versions() -> Dict[str, str]:

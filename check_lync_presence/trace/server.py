@@ -25,7 +25,7 @@ from ..lync.association import (
 )
 from ..net.deadline import Deadline
 from ..net.resolve import Address
-from ..net.transport import Connection, TransportError, UnreachableError
+from ..net.transport import Connection, PeerGoneError, TransportError, UnreachableError
 from ..outcome import Signature, WireMessage
 from ..settings import SettingsError
 from ..sip.framing import StreamFramer
@@ -157,7 +157,7 @@ class PlayedConnection(Connection):
             if entry.ends_sending and not entry.is_over and entry.due <= self._stage.now:
                 entry.is_over = True
                 assert isinstance(entry.happened, Break)
-                raise TransportError(entry.happened.error)
+                raise (PeerGoneError if entry.happened.gone else TransportError)(entry.happened.error)
         (message,) = StreamFramer().feed(data)
         for index, entry in enumerate(self._entries):
             if entry.sent is not None and not entry.is_over and _kind(entry.sent) == _kind(message):

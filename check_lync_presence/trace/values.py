@@ -53,7 +53,8 @@ class Contact(NamedTuple):
 class Break(NamedTuple):
     """The end of a connection that was not ours: `error` is ``""`` where the server has closed it.
 
-    `unreachable`: nobody takes our datagrams; `sending`: it was noticed when something was sent.
+    `unreachable`: nobody takes our datagrams; `sending`: it was noticed when something was sent, `gone`: and was that
+    the server has closed it.
     """
 
     at: float
@@ -61,6 +62,7 @@ class Break(NamedTuple):
     error: str = ""
     unreachable: bool = False
     sending: bool = False
+    gone: bool = False
 
 
 class Asked(NamedTuple):
