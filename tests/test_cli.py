@@ -896,6 +896,8 @@ IN_FILE: Dict[str, Tuple[str, str, Any]] = {
     "timeout": ("20", "timeout", 20.0),
     "notify_timeout": ("10.5", "notify_timeout", 10.5),
     "verbose": ("2", "verbose", 2),
+    "report": ("/run/page.html", "report", "/run/page.html"),
+    "trace": ("/run/trace.jsonl", "trace", "/run/trace.jsonl"),
 }
 
 

@@ -106,7 +106,7 @@ class _PlayedNetwork(Network):
     ) -> Located:
         found = await self._look_up(target, deadline)
         if found.error:
-            raise PresenceError(Cause.RESOLVE, found.error)
+            raise PresenceError(Cause.RESOLVE, found.error, detail=found.detail)
         return Located(found.servers, found.remarks)
 
     async def resolve(self, host: str, port: int, family: Optional[int], deadline: Deadline) -> Tuple[Address, ...]:

@@ -155,7 +155,7 @@ class _RecordingNetwork(Network):
         try:
             located = await super().locate(settings, target, connect, pick, deadline)
         except PresenceError as error:
-            self.found.append(Found(self.since_start(), target, error=str(error)))
+            self.found.append(Found(self.since_start(), target, error=str(error), detail=error.detail))
             raise
         self.found.append(Found(self.since_start(), target, located.servers, located.remarks))
         return located

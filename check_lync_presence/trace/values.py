@@ -18,7 +18,8 @@ from ..settings import Settings
 class Found(NamedTuple):
     """What came of the look for a pool's servers, or, where a redirect named a host, for its addresses.
 
-    `error` is why none was found (``""``: one was); `remarks` are sentences about what was wrong on the way.
+    `error` is why none was found (``""``: one was), `detail` that of the PresenceError; `remarks` are sentences about
+    what was wrong on the way.
     """
 
     at: float
@@ -26,6 +27,7 @@ class Found(NamedTuple):
     servers: Tuple[Server, ...] = ()
     remarks: Tuple[str, ...] = ()
     error: str = ""
+    detail: str = ""
 
 
 class Contact(NamedTuple):
