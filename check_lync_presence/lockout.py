@@ -158,5 +158,5 @@ def _prepared(path: str, create: bool) -> bool:
 
 
 def _mark(account: Account, salt: str) -> str:
-    secret = f"{account.user}\0{account.password.reveal()}".encode()
+    secret = f"{account.user}\0{account.password.reveal()}{account.keytab.digest if account.keytab else ''}".encode()
     return hashlib.pbkdf2_hmac("sha256", secret, salt.encode(), _ROUNDS).hex()

@@ -27,6 +27,7 @@ from .outcome import (
     UNREGISTER,
     Activity,
     Cause,
+    CertificateEnd,
     Diagnosis,
     Failure,
     Outcome,
@@ -57,7 +58,7 @@ PERFDATA = {
     "notify": "from the sending of the publication to the notification of it",
     "unregister": "log-off of both users",
     "success": "1 or 0",
-    "certificate_days": "whole days that the server's certificate has left (not with --insecure)",
+    "certificate_days": "whole days until the first certificate ends, the server's or our own (not with --insecure)",
 }
 # The same with --all-front-ends, where 10.0.0.4 and 10.0.0.5 are front ends; `success` and `certificate_days` stay.
 FRONT_END_PERFDATA = {
@@ -76,6 +77,15 @@ ROOM = 119 - len(f"{NAME} CRITICAL - ")  # what a first line of less than 120 ch
 def execute(settings: Settings) -> NoReturn:
     """Run the check and exit with its state."""
     context = tls_context(settings.tls) if settings.transport == "tls" else None
+    if context is not None and settings.tls.client_cert is not None:
+        from .net.client_certificate import client_certificate
+
+        shown = client_certificate(settings.tls, time.time())
+        settings = settings._replace(tls=settings.tls._replace(shown=shown))
+    if settings.auth == "kerberos":
+        from .lync.kerberos import gss_api
+
+        gss_api()
     presence = _Presence(settings, context)
     check = _Check(presence, *_contexts(settings), _Summary(presence))
     # With verbose above 0 the library puts perfdata behind the long output, where Icinga cuts them to pieces; the long
@@ -126,9 +136,18 @@ class _Presence(nagiosplugin.Resource):
         else:
             for label, seconds in measured(outcome).items():
                 yield nagiosplugin.Metric(label, seconds, min=0, context=label)
-        if outcome.certificate_expires is not None:
-            days = int((outcome.certificate_expires - self._world.now()) // SECONDS_PER_DAY)
+        end = self.first_end()
+        if end is not None:
+            days = int((end.at - self._world.now()) // SECONDS_PER_DAY)
             yield nagiosplugin.Metric("certificate_days", days, context="certificate_days")
+
+    def first_end(self) -> Optional[CertificateEnd]:
+        """The certificate that ends first, of all that were seen and shown."""
+        end = self.outcome.certificate_expires if self.outcome is not None else None
+        shown = self.settings.tls.shown
+        if end is None or shown is None:
+            return end
+        return min(end, CertificateEnd(shown.ends, f"the client certificate {shown.path}"))
 
     def _watch(self, activity: Activity) -> None:
         if activity.ended is None:
@@ -258,11 +277,16 @@ class _Summary(nagiosplugin.Summary):
             return clean(_front_ends_failed(outcome) if outcome.front_ends else what_failed(outcome, ROOM))
         text = f"{settings.publisher.uri} reached {settings.subscriber.uri} on {where} in {outcome.latency:.3f} s"
         broken = [
-            f"{result.metric.name} {decimal(result.metric.value)} is {result.hint}"
+            f"{self._name(result.metric.name)} {decimal(result.metric.value)} is {result.hint}"
             for result in results
             if result.state.code and result.metric is not None
         ]
         return clean(", ".join([text, *broken]))
+
+    def _name(self, label: str) -> str:
+        end = self._presence.first_end()
+        own = label == "certificate_days" and end is not None and self._presence.settings.tls.shown is not None
+        return f"{label} of {end.whose}" if own and end is not None else label
 
 
 def _front_ends_failed(outcome: Outcome) -> str:

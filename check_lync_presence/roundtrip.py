@@ -26,6 +26,7 @@ from .outcome import (
     UNREGISTER,
     Activity,
     Cause,
+    CertificateEnd,
     Failure,
     Outcome,
     Path,
@@ -173,7 +174,7 @@ class RoundTrip:
         self._marker = ""
         self._latency: Optional[float] = None
         self._notified_after: Optional[float] = None
-        self._expires: Optional[float] = None
+        self._expires: Optional[CertificateEnd] = None
         self._dialect = settings.spoken
         self.signed_in = Gate()
         self.over = Gate()
@@ -359,8 +360,20 @@ class RoundTrip:
 
             self._dialect = "simple"
             return SimpleEndpoint(agent, account, settings.user_agent)
-        options = SignInOptions(settings.ntlm_mic, world.hostname, world.now)
+        options = SignInOptions(
+            auth=settings.auth,
+            ntlm_mic=settings.ntlm_mic,
+            workstation=world.hostname,
+            now=world.now,
+            is_ours=lambda host: _same_organisation(host, settings.target, account.domain),
+            realm_of=self._realm_of,
+        )
         return LyncEndpoint(agent, account, world.token(12), settings.user_agent, options)
+
+    def _realm_of(self, user: str) -> str:
+        from .realms import realm_of
+
+        return realm_of(user, self._settings.krb5_config)
 
     async def _follow(self, target: SipUri, account: Account, chain: List[str]) -> Server:
         """Where a redirect leads."""
@@ -475,7 +488,8 @@ class RoundTrip:
         except TlsError as error:
             raise PresenceError(Cause.TLS, f"{error}.", detail=error.code) from None
         if connection.tls is not None and connection.tls.expires is not None:
-            self._expires = min(self._expires or connection.tls.expires, connection.tls.expires)
+            end = CertificateEnd(connection.tls.expires, "the server's certificate")
+            self._expires = min(self._expires or end, end)
         return UserAgent(account.uri, connection, self._world.token, run.since_start, run.messages)
 
     async def _activity(

@@ -11,7 +11,7 @@ import contextlib
 from typing import Callable, Dict, List, Optional, Protocol, Tuple
 
 from .net.deadline import Clock, Deadline
-from .net.transport import Connection, PeerGoneError, TransportError, UnreachableError
+from .net.transport import Connection, PeerGoneError, TlsError, TransportError, UnreachableError
 from .outcome import Cause, PresenceError, WireMessage
 from .sip.dialog import Dialog
 from .sip.framing import StreamFramer, read_datagram
@@ -127,7 +127,7 @@ class UserAgent:
         except PeerGoneError:  # that this is noticed here and not at the next look is chance: it is the same fault
             raise self._closed() from None
         except TransportError as error:
-            raise PresenceError(Cause.CLOSED, f"{error}.", detail=str(self.connection.peer)) from None
+            raise self._broken(error) from None
 
     async def _receive(self, deadline: Deadline) -> None:
         """Wait for octets and deal with the messages that they complete."""
@@ -140,7 +140,7 @@ class UserAgent:
         except UnreachableError as error:
             raise PresenceError(Cause.CONNECT, f"{error}.") from None
         except TransportError as error:
-            raise PresenceError(Cause.CLOSED, f"{error}.", detail=str(self.connection.peer)) from None
+            raise self._broken(error) from None
         except ParseError as error:
             raise PresenceError(
                 Cause.PROTOCOL, f"The answer is not SIP: {error}.", detail=str(self.connection.peer)
@@ -182,6 +182,11 @@ class UserAgent:
         if dialog is not None and not late and message.method in ("NOTIFY", "BENOTIFY"):
             self._inbox.append(message)
             del self._inbox[:-MAX_INBOX]
+
+    def _broken(self, error: TransportError) -> PresenceError:
+        if isinstance(error, TlsError):
+            return PresenceError(Cause.TLS, f"{error}.", detail=error.code)
+        return PresenceError(Cause.CLOSED, f"{error}.", detail=str(self.connection.peer))
 
     def _closed(self) -> PresenceError:
         where = " in the middle of a message" if self._framer.partial else ""

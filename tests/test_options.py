@@ -34,9 +34,11 @@ NAMES = [
     "--publisher",
     "--publisher-user",
     "--publisher-password-file",
+    "--publisher-keytab",
     "--subscriber",
     "--subscriber-user",
     "--subscriber-password-file",
+    "--subscriber-keytab",
     "--ca-file",
     "--client-cert",
     "--client-key",
@@ -84,7 +86,7 @@ def test_no_name_is_there_twice() -> None:
 
 def test_what_does_not_exist_yet_is_not_there() -> None:
     words = " ".join(f"{' '.join(option.names)} {option.help} {' '.join(option.choices)}" for option in all_options())
-    absent = r"tls-dsk|trusted|--report|--trace"
+    absent = r"tls-dsk|--report|--trace"
     assert re.findall(absent, words, re.IGNORECASE) == []
 
 

@@ -6,7 +6,7 @@ Owns the interface that every scheme has, and NTLM's side of it. Must not know S
 from __future__ import annotations
 
 import random
-from typing import List, Optional, Protocol, Tuple
+from typing import Any, List, Optional, Protocol, Tuple
 
 from ..lync import ntlm
 from ..lync.association import SignatureKeys
@@ -19,7 +19,11 @@ _NEEDED = ntlm.UNICODE | ntlm.NTLM | ntlm.ALWAYS_SIGN | ntlm.EXTENDED_SESSIONSEC
 
 
 class Refused(Exception):
-    """The token proves nothing."""
+    """The token proves nothing. `skewed`: the clocks differ too much to tell."""
+
+    def __init__(self, skewed: bool = False) -> None:
+        super().__init__()
+        self.skewed = skewed
 
 
 class Acceptor(Protocol):
@@ -54,7 +58,12 @@ class NtlmAcceptor:
         try:
             token = ntlm.parse_authenticate(data)
             accounts = self._pool.by_logon(token.user, token.domain)
-            if not accounts or token.flags & _NEEDED != _NEEDED or ("require-mic" in self._faults and not token.mic):
+            if (
+                not accounts
+                or not accounts[0].password
+                or token.flags & _NEEDED != _NEEDED
+                or ("require-mic" in self._faults and not token.mic)
+            ):
                 raise Refused
             key = ntlm.accept_authenticate(self._challenge, token, accounts[0].password.reveal())
         except ntlm.NtlmError:
@@ -63,6 +72,42 @@ class NtlmAcceptor:
             raise Refused
         self.keys = ntlm.session_keys(key, "server-to-client"), ntlm.session_keys(key, "client-to-server")
         self.accounts = accounts
+        return b""
+
+
+class KerberosAcceptor:
+    """One token of one leg (AP-REQ), for a service whose key is in the `keytab`."""
+
+    def __init__(self, pool: Pool, faults: Faults, keytab: str) -> None:
+        from ..lync.kerberos import gss_api
+
+        self.keys: Optional[Tuple[SignatureKeys, SignatureKeys]] = None
+        self.accounts: List[User] = []
+        self._pool = pool
+        self._faults = faults
+        self._keytab = keytab
+        self._api: Any = gss_api()
+
+    def accept(self, data: bytes) -> bytes:
+        """Nothing more to say. Raises Refused."""
+        from ..lync.kerberos import SKEW, ContextKeys, error_number
+
+        api = self._api
+        if "kerberos-skew" in self._faults:
+            raise Refused(skewed=True)
+        try:
+            credentials = api.Credentials(usage="accept", store={"keytab": f"FILE:{self._keytab}"})
+            context = api.SecurityContext(creds=credentials, usage="accept")
+            context.__DEFER_STEP_ERRORS__ = False  # else a refusal that has a token for the client is no exception
+            context.step(data)
+            name, _, realm = str(context.initiator_name).partition("@")
+        except api.exceptions.GSSError as error:
+            raise Refused(skewed=error_number(error) == SKEW) from None
+        self.accounts = self._pool.by_principal(name, realm)
+        if not self.accounts:
+            raise Refused
+        keys = ContextKeys(api, context)
+        self.keys = keys, keys
         return b""
 
 

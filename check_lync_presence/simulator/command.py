@@ -13,15 +13,18 @@ import json
 import os
 import random
 import signal
+import ssl
 import sys
 import tempfile
 import time
 from typing import Any, Dict, List, NoReturn, Optional, Sequence, Tuple
 
 from .. import __version__
+from ..lync.kerberos import gss_api
 from ..settings import SettingsError, read_accounts_file
 from . import frontend, pool, simple
 from .accounts import Person, users_of
+from .authenticator import SCHEMES, Offer
 from .certificates import Identity, MissingExtra, issue, load
 from .faults import DIALECTS, LYNC, FaultError, Faults, bare, listing
 from .server import FrontEnd, Server, Site
@@ -91,9 +94,19 @@ def _parser() -> argparse.ArgumentParser:
     add("--ca-out", metavar="FILE", help="where to write the certificate of the CA (default: a temporary file)")
     add("--cert", metavar="FILE", help="a certificate to use, in place of a throw-away one")
     add("--key", metavar="FILE", help="its private key")
+    add("--offer", metavar="LIST", type=_schemes, help="how users can sign in, as kerberos,ntlm,tls-dsk (default: all)")
+    add("--keytab", metavar="FILE", help="keytab with the key of sip/POOL, to accept Kerberos tickets")
+    add("--trust-client-ca", metavar="FILE", help="the CA whose client certificates are those of trusted servers (TLS)")
     add("--list-faults", action="store_true", help="print the faults with what the check should say of each")
     add("-V", "--version", action="version", version=f"%(prog)s {__version__}")
     return parser
+
+
+def _schemes(text: str) -> List[str]:
+    given = text.lower().split(",")
+    if not set(given) <= set(SCHEMES):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of {', '.join(SCHEMES)}")
+    return given
 
 
 def _port(text: str) -> int:
@@ -117,6 +130,10 @@ def _run(options: argparse.Namespace) -> int:
         raise UsageError("--accounts FILE is missing; it names the users to serve")
     if options.udp is not None and options.dialect == LYNC:
         raise UsageError("Lync does not speak UDP; --udp goes with --dialect simple")
+    if options.dialect != LYNC and (options.offer or options.keytab or options.trust_client_ca):
+        raise UsageError("--offer, --keytab and --trust-client-ca are for Lync; leave out --dialect")
+    if "kerberos" in (options.offer or ()) and not options.keytab:
+        raise UsageError("--offer kerberos needs the key of the service: --keytab FILE")
     faults = Faults(options.fault, options.dialect)
     addresses = _addresses(options.listen, faults)
     front_end, users = _front_end(options, faults)
@@ -125,6 +142,8 @@ def _run(options: argparse.Namespace) -> int:
     front_ends = [faults.at(address) for address in addresses]
     identity = _identity(options, users, front_ends) if options.tls is not None else None
     contexts = identity.contexts if identity is not None else (None,) * len(addresses)
+    if options.trust_client_ca:
+        _trust(contexts, options.trust_client_ca)
     sites = [Site(*told) for told in zip(addresses, front_ends, contexts)]
     ca_file, temporary = _write_ca(options.ca_out, identity)
     try:
@@ -137,13 +156,36 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _trust(contexts: Sequence[Optional[ssl.SSLContext]], ca_file: str) -> None:
+    """Ask clients for a certificate, which they may have or not."""
+    for context in contexts:
+        if context is None:
+            raise UsageError("--trust-client-ca needs TLS; add --tls PORT")
+        try:
+            context.load_verify_locations(ca_file)
+        except OSError as error:
+            raise UsageError(f"cannot use {ca_file}: {error.strerror or error}") from None
+        context.verify_mode = ssl.CERT_OPTIONAL
+
+
+def _offer(options: argparse.Namespace) -> Offer:
+    if options.keytab:
+        gss_api()
+        try:
+            open(options.keytab, "rb").close()
+        except OSError as error:
+            raise UsageError(f"cannot read the keytab {options.keytab}: {error.strerror}") from None
+    return Offer(options.offer or SCHEMES, os.path.abspath(options.keytab) if options.keytab else "")
+
+
 def _front_end(options: argparse.Namespace, faults: Faults) -> Tuple[FrontEnd, Sequence[Person]]:
     """What speaks the dialect, and the users that it serves."""
     accounts = read_accounts_file(options.accounts)
     rng = random.SystemRandom() if options.seed is None else random.Random(options.seed)
     if options.dialect == LYNC:
-        users = users_of(accounts, pool.User)
-        return frontend.FrontEnd(users, faults, rng, time.time()), users
+        offer = _offer(options)
+        users = users_of(accounts, pool.User, passwords=not (options.keytab or options.trust_client_ca))
+        return frontend.FrontEnd(users, faults, rng, time.time(), offer), users
     people = users_of(accounts, simple.User)
     return simple.SimpleFrontEnd(people, rng), people
 

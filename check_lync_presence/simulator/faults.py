@@ -156,6 +156,13 @@ TABLE: Tuple[Fault, ...] = (
         "CRITICAL, Register: 401; with a MIC (--ntlm-mic) OK",
         _LYNC_ONLY,
     ),
+    Fault(
+        "kerberos-skew",
+        (),
+        "a Kerberos token is answered 401 and 1013",
+        "OK with NTLM (-v tells of it); with --auth kerberos CRITICAL, Register: 401, ErrorCode=1013; the clocks",
+        _LYNC_ONLY,
+    ),
     Fault("sa-version", ("3", "2"), "an older protocol version is offered", "OK", _LYNC_ONLY),
     Fault(
         "resign",

@@ -47,6 +47,7 @@ _LYNC = {
     "digest-only": CRITICAL,
     "weak-ntlm": CRITICAL,
     "require-mic": CRITICAL,
+    "kerberos-skew": OK,
     "sa-version=3": OK,
     "sa-version=2": OK,
     "resign": OK,
