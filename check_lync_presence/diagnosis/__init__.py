@@ -147,10 +147,12 @@ def _of_lync(failure: Failure) -> str:
         return _SCHEMES[failure.detail]
     if failure.cause is Cause.NO_NOTIFICATION:
         return _SEEN[failure.seen]
-    if failure.cause in (Cause.STATUS, Cause.DEREGISTERED, Cause.KERBEROS):
+    if failure.cause in (Cause.STATUS, Cause.DEREGISTERED):
         for code in codes(failure):
             if code in ms_diagnostics.ADVICE:
                 return ms_diagnostics.ADVICE[code]
+    if failure.cause is Cause.KERBEROS and _CLOCKS_DIFFER in codes(failure):  # other codes speak of passwords
+        return ms_diagnostics.ADVICE[_CLOCKS_DIFFER]
     if failure.cause is Cause.STATUS:
         return (_STATUS.get(failure.status or 0) or _STATUS_OTHER) + _wish(failure)
     if failure.cause in (Cause.KERBEROS, Cause.ACCOUNT, Cause.REFUSED_CREDENTIALS):
@@ -224,6 +226,7 @@ _SOURCES = {
     "--subscriber-target": "Check the name given with --subscriber-target, and the name servers of this host.",
     "redirect": "The server redirects to {detail}: check that name, and that the name servers of this host know it.",
 }
+_CLOCKS_DIFFER = 1013  # ms-diagnostics
 # What libkrb5 complains of.
 _KERBEROS = {
     "REFUSED": "Store the right password of {logon}, or make its keytab anew (ktpass, ktutil): a new password makes old "
@@ -237,7 +240,7 @@ _KERBEROS = {
     "EXPIRED": "Renew it before it ends (kinit, k5start, or a keytab with publisher_keytab and subscriber_keytab).",
     "TICKET": "Get one with kinit into the cache that the check reads (KRB5CCNAME; two users need DIR: or KCM:), or give a "
     "password or a keytab.",
-    "SKEW": ms_diagnostics.ADVICE[1013],
+    "SKEW": ms_diagnostics.ADVICE[_CLOCKS_DIFFER],
     "REALM": "Name the realm and its KDCs in krb5.conf, or check the SRV records _kerberos._udp of the realm.",
     "KDC": "Check krb5.conf, and that the domain controllers answer on port 88 (TCP and UDP) from here; with --auth ntlm the check "
     "needs none.",
