@@ -278,8 +278,8 @@ def test_a_long_chain_of_pools_is_a_failure() -> None:
 def test_a_home_pool_whose_name_is_unknown_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     real = socket.getaddrinfo
 
-    def resolver(host: str, *rest: Any) -> Any:
-        if host.startswith("pool"):
+    def resolver(host: bytes, *rest: Any) -> Any:
+        if host.startswith(b"pool"):
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return real(host, *rest)
 
