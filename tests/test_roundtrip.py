@@ -278,8 +278,8 @@ def test_a_long_chain_of_pools_is_a_failure() -> None:
 def test_a_home_pool_whose_name_is_unknown_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     real = socket.getaddrinfo
 
-    def resolver(host: bytes, *rest: Any) -> Any:
-        if host.startswith(b"pool"):
+    def resolver(host: Any, *rest: Any) -> Any:
+        if host in (b"pool02.contoso.example", "pool02.contoso.example"):
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return real(host, *rest)
 

@@ -81,8 +81,9 @@ class LyncEndpoint:
             signed_in = await sign_in(
                 self.agent, self.account, self._options, self._register_request, deadline, passed_over
             )
-        except PresenceError:
-            self.remarks += passed_over
+        except PresenceError as error:
+            if error.cause is Cause.REFUSED_CREDENTIALS:  # then it matters that the stronger one was not possible
+                self.remarks += passed_over
             raise
         response, self._guard, self._signed_in = signed_in.response, signed_in.guard, True
         skew = abs(signed_in.clock_difference or 0.0)

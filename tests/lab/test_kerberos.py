@@ -292,21 +292,29 @@ class Unanswered:
         self._sockets: List[socket.socket] = []
 
     def __enter__(self) -> str:
+        for _ in range(20):
+            try:
+                return self._open()
+            except OSError:  # somebody has the same port with the other protocol
+                self.__exit__()
+        raise AssertionError("no port is free with both protocols")
+
+    def _open(self) -> str:
         for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
             sock = socket.socket(socket.AF_INET, kind)
             port = self._sockets[0].getsockname()[1] if self._sockets else 0
+            self._sockets.append(sock)
             sock.bind(("127.0.0.1", port))
             if kind is socket.SOCK_STREAM and self._silent:
                 sock.listen(16)
-            self._sockets.append(sock)
         place = f"127.0.0.1:{self._sockets[0].getsockname()[1]}"
         if not self._silent:
             self.__exit__()
         return place
 
     def __exit__(self, *_: object) -> None:
-        for sock in self._sockets:
-            sock.close()
+        while self._sockets:
+            self._sockets.pop().close()
 
 
 # ------------------------------------------------------------------ what a KDC says

@@ -264,7 +264,7 @@ def kerberos(samba: SambaAD, tmp_path: Path) -> Dict[str, str]:
 def test_a_ticket_is_enough_for_the_bind(
     samba: SambaAD, kerberos: Dict[str, str], pools: Pools, certificates: Certificates, tmp_path: Path
 ) -> None:
-    given = options(samba.ldaps, certificates.ca, None, "--ldap-auth", "kerberos")
+    given = options(samba.ldaps, certificates.ca, None, "--ldap-auth", "kerberos", "--auth", "ntlm")
     done = pools.check(tmp_path, UNKNOWN, SWITCHED_OFF.uri, SWITCHED_OFF.logon, *given, LDAP_PASSWORD="", **kerberos)
     assert verdict(done) == not_found(SWITCHED_OFF.uri)
     assert sentences(done) == [SWITCHED_OFF.sentence]
@@ -276,7 +276,7 @@ def test_a_keytab_is_enough_for_the_bind(
     keytab = tmp_path / "monitor.keytab"
     samba.export_keytab("monitor", keytab)
     own = {**kerberos, "KRB5CCNAME": f"FILE:{tmp_path / 'none'}", "KRB5_CLIENT_KTNAME": str(keytab)}
-    given = options(samba.ldaps, certificates.ca, None, "--ldap-auth", "kerberos")
+    given = options(samba.ldaps, certificates.ca, None, "--ldap-auth", "kerberos", "--auth", "ntlm")
     done = pools.check(tmp_path, UNKNOWN, SWITCHED_OFF.uri, SWITCHED_OFF.logon, *given, LDAP_PASSWORD="", **own)
     assert verdict(done) == not_found(SWITCHED_OFF.uri)
     assert sentences(done) == [SWITCHED_OFF.sentence]
@@ -285,7 +285,7 @@ def test_a_keytab_is_enough_for_the_bind(
 def test_a_server_that_demands_signing_is_named(
     samba: SambaAD, kerberos: Dict[str, str], pools: Pools, certificates: Certificates, tmp_path: Path
 ) -> None:
-    given = options(samba.ldap, certificates.ca, None, "--ldap-auth", "kerberos")
+    given = options(samba.ldap, certificates.ca, None, "--ldap-auth", "kerberos", "--auth", "ntlm")
     done = pools.check(tmp_path, UNKNOWN, FINE.uri, FINE.logon, *given, LDAP_PASSWORD="", **kerberos)
     assert verdict(done) == not_found(FINE.uri, "CRITICAL")
     assert not_asked(done) == (
@@ -296,7 +296,7 @@ def test_a_server_that_demands_signing_is_named(
 def test_a_missing_ticket_is_named(
     samba: SambaAD, kerberos: Dict[str, str], pools: Pools, certificates: Certificates, tmp_path: Path
 ) -> None:
-    given = options(samba.ldaps, certificates.ca, None, "--ldap-auth", "kerberos")
+    given = options(samba.ldaps, certificates.ca, None, "--ldap-auth", "kerberos", "--auth", "ntlm")
     none = {**kerberos, "KRB5CCNAME": f"FILE:{tmp_path / 'none'}"}
     done = pools.check(tmp_path, UNKNOWN, FINE.uri, FINE.logon, *given, LDAP_PASSWORD="", **none)
     assert verdict(done) == not_found(FINE.uri, "CRITICAL")
