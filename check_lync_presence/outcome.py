@@ -32,6 +32,7 @@ class Cause(enum.Enum):
     ACCOUNT = "account"
     KERBEROS = "kerberos"
     NOT_TRUSTED = "not trusted"
+    CERTIFICATE = "certificate of a user"
     HELD_BACK = "held back"
     NO_SCHEME = "no scheme"
     SIGNATURE = "signature"

@@ -190,6 +190,8 @@ _CAUSES = {
     "its servers have the present key (klist, Test-ComputerSecureChannel); klist here shows the ticket.",
     Cause.NOT_TRUSTED: "The pool does not know {certificate} as a trusted server: New-CsTrustedApplicationPool -Identity "
     "{certificate} -Registrar {pool}, then Enable-CsTopology; the certificate's subject must be that very name.",
+    Cause.CERTIFICATE: "Check the certificate of {user}: whose it is, its end, and that this pool has issued it "
+    "(Get-CsClientCertificate -Identity {user}); without --publisher-cert and --subscriber-cert the check fetches new ones.",
     Cause.HELD_BACK: "The check does not try a refused password again, so as not to lock {logon} out: store the right one (it is "
     "tried at once), or remove {files} to try this one again.",
     Cause.NO_SCHEME: "Allow NTLM on the pool: Set-CsProxyConfiguration -UseNtlmForClientToProxyAuth $true",

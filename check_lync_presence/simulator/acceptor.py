@@ -6,12 +6,15 @@ Owns the interface that every scheme has, and NTLM's side of it. Must not know S
 from __future__ import annotations
 
 import random
-from typing import Any, List, Optional, Protocol, Tuple
+from typing import TYPE_CHECKING, Any, List, Optional, Protocol, Tuple
 
 from ..lync import ntlm
 from ..lync.association import SignatureKeys
 from .faults import Faults
 from .pool import Pool, User
+
+if TYPE_CHECKING:
+    from OpenSSL import SSL
 
 # What a real Lync Server 2013 says in its challenge, MS-NLMP 2.2.2.5.
 CHALLENGE_FLAGS = 0xE29882F3
@@ -109,6 +112,35 @@ class KerberosAcceptor:
         keys = ContextKeys(api, context)
         self.keys = keys, keys
         return b""
+
+
+class TlsDskAcceptor:
+    """TLS-DSK: the records of a handshake in which the client shows a certificate of a user."""
+
+    def __init__(self, pool: Pool, settings: SSL.Context) -> None:
+        from ..lync.tls_dsk import Handshake
+
+        self.keys: Optional[Tuple[SignatureKeys, SignatureKeys]] = None
+        self.accounts: List[User] = []
+        self._pool = pool
+        self._handshake = Handshake(settings, server=True)
+
+    def accept(self, data: bytes) -> bytes:
+        """Records, until both have finished. Raises Refused."""
+        from ..lync import tls_dsk
+
+        try:
+            records = self._handshake.feed(data)
+        except tls_dsk.HandshakeError:
+            raise Refused from None
+        if self._handshake.block is not None:
+            certificate = self._handshake.peer_certificate()
+            user = self._pool.find(f"sip:{certificate.get_subject().CN}") if certificate is not None else None
+            if user is None:
+                raise Refused
+            self.accounts = [user]
+            self.keys = tls_dsk.server_to_client(self._handshake.block), tls_dsk.client_to_server(self._handshake.block)
+        return records
 
 
 def ntlm_challenge(name: str, faults: Faults, rng: random.Random, now: float) -> ntlm.Challenge:

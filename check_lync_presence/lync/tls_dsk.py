@@ -1,0 +1,210 @@
+"""TLS-DSK: a TLS handshake inside the headers of REGISTER, with a certificate of the user's (MS-SIPAE 3.2.4, 2.2.2).
+
+Owns the client's side of that handshake and the keys that follow from it, for both ends. Must not know where the
+certificate comes from. pyOpenSSL comes with the extra ``tls-dsk`` and is imported with this module.
+"""
+
+from __future__ import annotations
+
+import hmac
+from typing import Awaitable, Callable, NamedTuple, Optional, Tuple
+
+from OpenSSL import SSL, crypto
+
+from ..net.deadline import Deadline
+from ..outcome import Cause, PresenceError
+from ..settings import Secret
+from .association import AuthHeader, SignatureKeys
+
+LABEL = b"client EAP encryption"  # RFC 5216 2.3, which MS-SIPAE takes its derivation from
+BLOCK = 128
+MAX_TOKEN = 64 * 1024
+# No secret travels in this handshake and it runs inside of another one that was verified, so what old pools speak is
+# good enough: TLS 1.0 and SHA-1. The derivation of the keys is that of TLS 1.2 and before.
+OLDEST, NEWEST = SSL.TLS1_VERSION, SSL.TLS1_2_VERSION
+CIPHERS = b"DEFAULT:@SECLEVEL=0"
+
+
+class Identity(NamedTuple):
+    """A user's certificate (with what stands between it and its CA) and its private key, both as PEM."""
+
+    certificate: str
+    key: Secret
+
+
+class DskKey(NamedTuple):
+    """One direction's key, 32 octets, and the MAC hash of the negotiated cipher suite."""
+
+    key: bytes
+    digest: str
+
+    def mac(self, text: bytes) -> bytes:
+        """The HMAC of `text`."""
+        return hmac.digest(self.key, text, self.digest)
+
+    def verify(self, text: bytes, signature: bytes) -> bool:
+        """Whether `signature` is that of `text` under this key."""
+        return hmac.compare_digest(self.mac(text), signature)
+
+
+class TlsDsk:
+    """ClientHello, our certificate and Finished, and then the keys. `identity` is asked for what the pool has offered.
+
+    `identity` raises PresenceError.
+    """
+
+    scheme = "TLS-DSK"
+
+    def __init__(self, user: str, identity: Callable[[AuthHeader, Deadline], Awaitable[Identity]]) -> None:
+        self.keys: Optional[Tuple[SignatureKeys, SignatureKeys]] = None
+        self.shown: Optional[Cause] = None
+        self._user = user
+        self._identity = identity
+        self._handshake: Optional[Handshake] = None
+
+    async def token(self, challenge: AuthHeader, data: bytes, deadline: Deadline) -> Optional[bytes]:
+        """The records that are next, None behind the server's Finished. Raises PresenceError."""
+        if self._handshake is None:
+            identity = await self._identity(challenge, deadline)
+            try:
+                self._handshake = Handshake(context(identity), server=False)
+            except UnusableIdentity as fault:
+                text = f"The certificate of {self._user} cannot be used: {fault}."
+                raise PresenceError(Cause.CERTIFICATE, text, detail="unusable") from None
+        try:
+            records = self._handshake.feed(data)
+        except HandshakeError as fault:
+            raise self._refused(fault) from None
+        if data:
+            self.shown = Cause.CERTIFICATE
+        block = self._handshake.block
+        if block is not None:
+            self.keys = client_to_server(block), server_to_client(block)
+        return records or None
+
+    def _refused(self, fault: HandshakeError) -> PresenceError:
+        if fault.alert:
+            text = f"The server refuses the certificate of {self._user}: {fault}."
+            return PresenceError(Cause.CERTIFICATE, text, 401, detail="refused")
+        return PresenceError(Cause.PROTOCOL, f"The TLS-DSK handshake failed: {fault}.", 401)
+
+
+class UnusableIdentity(ValueError):
+    """Certificate and key cannot be used; the text says why."""
+
+
+class HandshakeError(ValueError):
+    """The handshake came to nothing. `alert`: because the peer said so."""
+
+    def __init__(self, text: str, alert: bool) -> None:
+        super().__init__(text)
+        self.alert = alert
+
+
+class Block(NamedTuple):
+    """What both ends derive: 128 octets, and the MAC hash of the cipher suite."""
+
+    octets: bytes
+    digest: str
+
+
+def client_to_server(block: Block) -> DskKey:
+    """The key that the client signs with."""
+    return DskKey(block.octets[64:96], block.digest)
+
+
+def server_to_client(block: Block) -> DskKey:
+    """The key that the server signs with."""
+    return DskKey(block.octets[96:128], block.digest)
+
+
+def context(identity: Identity) -> SSL.Context:
+    """A context that shows `identity`. Raises UnusableIdentity.
+
+    The peer's certificate is not looked at: a server's is the one of the connection around this handshake, where it
+    was verified.
+    """
+    made = SSL.Context(SSL.TLS_METHOD)
+    made.set_min_proto_version(OLDEST)
+    made.set_max_proto_version(NEWEST)
+    made.set_cipher_list(CIPHERS)
+    made.set_options(SSL.OP_NO_TICKET)
+    made.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    try:
+        chain = [
+            crypto.load_certificate(crypto.FILETYPE_PEM, part.encode()) for part in certificates(identity.certificate)
+        ]
+        key = crypto.load_privatekey(crypto.FILETYPE_PEM, identity.key.reveal().encode(), passphrase=_no_passphrase)
+    except (crypto.Error, ValueError, TypeError):
+        raise UnusableIdentity("the certificate or its key is no PEM text that can be read, or is encrypted") from None
+    if not chain:
+        raise UnusableIdentity("there is no certificate in it")
+    made.use_certificate(chain[0])
+    for other in chain[1:]:
+        made.add_extra_chain_cert(other)
+    try:
+        made.use_privatekey(key)
+        made.check_privatekey()
+    except SSL.Error:
+        raise UnusableIdentity("certificate and key do not belong together") from None
+    return made
+
+
+def certificates(pem: str) -> Tuple[str, ...]:
+    """The certificates in a PEM text, in its order."""
+    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+    parts = pem.split(begin)[1:]
+    return tuple(begin + part.partition(end)[0] + end + "\n" for part in parts)
+
+
+class Handshake:
+    """One end of a TLS handshake in memory. `block` is there when it is complete."""
+
+    def __init__(self, settings: SSL.Context, server: bool) -> None:
+        self.block: Optional[Block] = None
+        self._connection = SSL.Connection(settings, None)
+        if server:
+            self._connection.set_accept_state()
+        else:
+            self._connection.set_connect_state()
+
+    def feed(self, records: bytes) -> bytes:
+        """What to send the peer for its records, empty where there is nothing to say. Raises HandshakeError."""
+        if len(records) > MAX_TOKEN:
+            raise HandshakeError("a token is too long", alert=False)
+        connection = self._connection
+        try:
+            if records:
+                connection.bio_write(records)
+            connection.do_handshake()
+        except SSL.WantReadError:
+            pass
+        except SSL.Error as error:
+            reason = _reason(error)
+            raise HandshakeError(reason, alert="alert" in reason) from None
+        else:
+            octets = connection.export_keying_material(LABEL, BLOCK)
+            self.block = Block(octets, mac_hash(connection.get_cipher_name() or ""))
+        try:
+            return connection.bio_read(MAX_TOKEN)
+        except SSL.WantReadError:
+            return b""
+
+    def peer_certificate(self) -> Optional[crypto.X509]:
+        return self._connection.get_peer_certificate()
+
+
+def mac_hash(suite: str) -> str:
+    """The hash of a cipher suite's MAC, from OpenSSL's name of the suite."""
+    return {"MD5": "md5", "SHA": "sha1", "SHA384": "sha384"}.get(suite.rpartition("-")[2], "sha256")
+
+
+def _reason(error: SSL.Error) -> str:
+    try:
+        return str(error.args[0][-1][2]) or "it is no TLS"
+    except (IndexError, TypeError):
+        return "it is no TLS"
+
+
+def _no_passphrase(*_: object) -> bytes:
+    return b""
