@@ -27,6 +27,7 @@ from .settings import (
     SettingsError,
     Thresholds,
     TlsSettings,
+    UserCertificate,
     read_accounts_file,
     read_private_file,
     read_private_octets,
@@ -43,7 +44,7 @@ MAX_PASSWORD = 64 * 1024  # octets of a line of standard input; nobody can remem
 MAX_TIME = 3600.0  # an hour: no scheduler waits longer for a check
 ACTIVITY_LABELS = ("register", "self_subscribe", "subscribe", "publish", "notify", "unregister")
 # What a way to sign in says of the server.
-PROTOCOLS = {"kerberos": "lync", "ntlm": "lync", "trusted-server": "lync", "digest": "simple"}
+PROTOCOLS = {"kerberos": "lync", "ntlm": "lync", "tls-dsk": "lync", "trusted-server": "lync", "digest": "simple"}
 KEYTAB_MAGIC = (b"\5\1", b"\5\2")  # the versions of the format
 DEFAULT_PORTS = {"tls": 5061, "tcp": 5060, "udp": 5060}
 
@@ -478,9 +479,12 @@ def _account(
     use_file = same or not values.given_on_command_line(role)
     user = values.text(f"{role}_user") if use_file or values.given_on_command_line(f"{role}_user") else None
     keytab = _keytab(role, values, use_file, auth)
-    wanted = auth != "trusted-server" and not (auth == "kerberos" and keytab)
+    certificate = _certificate(role, values, use_file, auth)
+    wanted = (
+        auth != "trusted-server" and not (auth == "kerberos" and keytab) and not (auth == "tls-dsk" and certificate)
+    )
     password = _password(role, values, use_file, environment, read_stdin) if wanted else ""
-    if not password and not keytab and auth not in ("kerberos", "trusted-server"):
+    if not password and not keytab and not certificate and auth not in ("kerberos", "trusted-server"):
         raise SettingsError(
             f"there is no password for the {role} {uri}; give it with --{role}-password-file, in the environment as "
             f"{role.upper()}_PASSWORD, or in the accounts file"
@@ -490,15 +494,15 @@ def _account(
         (uri + user + password).encode()
     except UnicodeEncodeError:  # octets of argv or of the environment that are no text
         raise SettingsError(f"the address, the logon name or the password of the {role} is not UTF-8 text") from None
-    return Account(uri, user, Secret(password), keytab)
+    return Account(uri, user, Secret(password), keytab, certificate)
 
 
 def _keytab(role: str, values: _Values, use_file: bool, auth: str) -> Optional[Keytab]:
     key = f"{role}_keytab"
     given = values.given_on_command_line(key)
-    if auth not in ("auto", "kerberos"):
+    if auth not in ("auto", "kerberos", "tls-dsk"):
         if given:
-            raise SettingsError(f"{values.name(key)} goes with --auth kerberos, not with {auth}")
+            raise SettingsError(f"{values.name(key)} goes with --auth kerberos or tls-dsk, not with {auth}")
         return None
     path = values.text(key) if given or use_file else None
     if path is None:
@@ -511,6 +515,23 @@ def _keytab(role: str, values: _Values, use_file: bool, auth: str) -> Optional[K
     import hashlib
 
     return Keytab(path, hashlib.sha256(octets).hexdigest())
+
+
+def _certificate(role: str, values: _Values, use_file: bool, auth: str) -> Optional[UserCertificate]:
+    paths = []
+    for key in (f"{role}_cert", f"{role}_key"):
+        given = values.given_on_command_line(key)
+        if given and auth not in ("auto", "tls-dsk"):
+            raise SettingsError(f"{values.name(key)} goes with --auth tls-dsk, not with {auth}")
+        paths.append(values.text(key) if (given or use_file) and auth in ("auto", "tls-dsk") else None)
+    certificate, private_key = paths
+    if certificate is None:
+        if private_key is not None:
+            raise SettingsError(f"{values.name(f'{role}_key')} goes with a certificate; name it with --{role}-cert")
+        return None
+    from .user_certificates import read_certificate
+
+    return read_certificate(certificate, private_key, role, time.time())
 
 
 def _state_folders(chosen: Optional[str], environment: Mapping[str, str]) -> Tuple[str, ...]:

@@ -50,6 +50,10 @@ def _role(role: str, cmdlet: str) -> Tuple[Option, ...]:
                f"file whose first line is the {role}'s password, - for standard input; else the environment variable "
                f"{role.upper()}_PASSWORD, else the accounts file", metavar="FILE", cmdlet=f"{cmdlet}Credential"),
         Option((f"--{role}-keytab",), f"keytab with the Kerberos key of the {role}, in the place of a password", metavar="FILE"),
+        Option((f"--{role}-cert",), f"PEM file of the certificate that a pool has issued to the {role}, for --auth tls-dsk in the "
+               "place of a password; without it the check gets one from the pool and keeps it", metavar="FILE"),
+        Option((f"--{role}-key",), "PEM file of its key, if it is not in the same file; private like a password file",
+               metavar="FILE"),
     )  # fmt: skip
 
 
@@ -76,7 +80,7 @@ GROUPS = (
             Option(("--protocol",), "what the server speaks; default auto: --auth, else its challenge decides (Digest: simple)",
                    metavar="NAME", default="auto", choices=("auto", "lync", "simple")),
             Option(("--auth",), "how to sign in; default auto: the strongest that the pool offers and that can work here",
-                   metavar="NAME", default="auto", choices=("auto", "kerberos", "ntlm", "trusted-server", "digest"),
+                   metavar="NAME", default="auto", choices=("auto", "kerberos", "ntlm", "tls-dsk", "trusted-server", "digest"),
                    cmdlet="Authentication"),
             Option(("--ntlm-mic",), "add a message integrity code to the NTLM sign-in, for domains that insist on one",
                    "flag"),

@@ -33,6 +33,7 @@ class Cause(enum.Enum):
     KERBEROS = "kerberos"
     NOT_TRUSTED = "not trusted"
     CERTIFICATE = "certificate of a user"
+    PROVISIONING = "provisioning of a certificate"
     HELD_BACK = "held back"
     NO_SCHEME = "no scheme"
     SIGNATURE = "signature"

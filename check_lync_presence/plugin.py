@@ -86,6 +86,10 @@ def execute(settings: Settings) -> NoReturn:
         from .lync.kerberos import gss_api
 
         gss_api()
+    if settings.auth == "tls-dsk":
+        from .user_certificates import require_extra
+
+        require_extra()
     presence = _Presence(settings, context)
     check = _Check(presence, *_contexts(settings), _Summary(presence))
     # With verbose above 0 the library puts perfdata behind the long output, where Icinga cuts them to pieces; the long
@@ -144,10 +148,19 @@ class _Presence(nagiosplugin.Resource):
     def first_end(self) -> Optional[CertificateEnd]:
         """The certificate that ends first, of all that were seen and shown."""
         end = self.outcome.certificate_expires if self.outcome is not None else None
-        shown = self.settings.tls.shown
-        if end is None or shown is None:
-            return end
-        return min(end, CertificateEnd(shown.ends, f"the client certificate {shown.path}"))
+        return min([end, *self.own_ends()]) if end is not None else None
+
+    def own_ends(self) -> List[CertificateEnd]:
+        """When those end that somebody must renew: what a pool gives to the check is not among them."""
+        settings = self.settings
+        ends = [
+            CertificateEnd(account.certificate.ends, f"the certificate of {account.uri}")
+            for account in (settings.publisher, settings.subscriber)
+            if account.certificate is not None
+        ]
+        if settings.tls.shown is not None:
+            ends.append(CertificateEnd(settings.tls.shown.ends, f"the client certificate {settings.tls.shown.path}"))
+        return ends
 
     def _watch(self, activity: Activity) -> None:
         if activity.ended is None:
@@ -285,7 +298,7 @@ class _Summary(nagiosplugin.Summary):
 
     def _name(self, label: str) -> str:
         end = self._presence.first_end()
-        own = label == "certificate_days" and end is not None and self._presence.settings.tls.shown is not None
+        own = label == "certificate_days" and self._presence.own_ends()
         return f"{label} of {end.whose}" if own and end is not None else label
 
 

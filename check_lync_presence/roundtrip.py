@@ -11,8 +11,9 @@ from functools import partial
 from typing import Awaitable, Callable, Dict, List, NamedTuple, Optional, Protocol, Sequence, Tuple
 
 from .locate import Located, Server, locate
+from .lync.association import AuthHeader
 from .lync.endpoint import LyncEndpoint
-from .lync.mechanism import SignInOptions
+from .lync.mechanism import GetCertificate, SignInOptions
 from .net.deadline import Clock, Deadline
 from .net.resolve import ResolveError, is_ip_literal, resolve
 from .net.tasks import Cancelled, Gate, Job, run, together
@@ -35,7 +36,7 @@ from .outcome import (
     WireMessage,
 )
 from .refusal import Redirected
-from .settings import Account, Settings
+from .settings import Account, Settings, UserCertificate
 from .sip.uri import SipUri
 from .useragent import Token, UserAgent
 
@@ -368,12 +369,43 @@ class RoundTrip:
             is_ours=lambda host: _same_organisation(host, settings.target, account.domain),
             realm_of=self._realm_of,
         )
+        options = options._replace(certificates=lambda: self._certificates(account, options))
         return LyncEndpoint(agent, account, world.token(12), settings.user_agent, options)
 
     def _realm_of(self, user: str) -> str:
         from .realms import realm_of
 
         return realm_of(user, self._settings.krb5_config)
+
+    def _certificates(self, account: Account, options: SignInOptions) -> List[GetCertificate]:
+        """Of a user: the one given, else the one that is kept, else (where that is refused) a new one."""
+        from .certificate_service import Server, fetch
+        from .net.transport import tls_context
+        from .user_certificates import CertificateStore
+
+        settings = self._settings
+
+        async def given(_: AuthHeader, __: Deadline) -> UserCertificate:
+            assert known is not None
+            return known
+
+        async def new(offer: AuthHeader, deadline: Deadline) -> UserCertificate:
+            server = Server(self._run.context or tls_context(settings.tls), settings.target, settings.family)
+            found = await fetch(account, options, server, offer.get("sts-uri"), deadline)
+            if not store.keep(account, found):
+                folders = " or ".join(settings.state_folders)
+                self._remarks[account].append(
+                    f"The certificate of {account.uri} could not be kept ({folders} must be a folder of our own): the "
+                    "next run will fetch another one."
+                )
+            return found
+
+        if account.certificate is not None:
+            known: Optional[UserCertificate] = account.certificate
+            return [given]
+        store = CertificateStore(settings.state_folders, f"{settings.target} {settings.connect}")
+        known = store.stored(account, self._world.now())
+        return [new] if known is None else [given, new]
 
     async def _follow(self, target: SipUri, account: Account, chain: List[str]) -> Server:
         """Where a redirect leads."""

@@ -59,8 +59,20 @@ class ClientCertificate(NamedTuple):
     ends: float
 
 
+class UserCertificate(NamedTuple):
+    """What a user proves himself with in TLS-DSK, as PEM: certificate (with what stands between it and its CA) and key.
+
+    `subject` is whom it names (CN), `ends` its end as Unix time.
+    """
+
+    certificate: str
+    key: Secret
+    subject: str
+    ends: float
+
+
 class Account(NamedTuple):
-    """A test user: SIP address (``sip:user@domain``), logon name (``DOMAIN\\name`` or UPN), password, keytab.
+    """A test user: SIP address (``sip:user@domain``), logon name (``DOMAIN\\name`` or UPN), and what proves who he is.
 
     The password is empty where a keytab, a ticket or a certificate takes its place.
     """
@@ -69,6 +81,7 @@ class Account(NamedTuple):
     user: str
     password: Secret
     keytab: Optional[Keytab] = None
+    certificate: Optional[UserCertificate] = None
 
     @property
     def address(self) -> str:

@@ -190,8 +190,10 @@ _CAUSES = {
     "its servers have the present key (klist, Test-ComputerSecureChannel); klist here shows the ticket.",
     Cause.NOT_TRUSTED: "The pool does not know {certificate} as a trusted server: New-CsTrustedApplicationPool -Identity "
     "{certificate} -Registrar {pool}, then Enable-CsTopology; the certificate's subject must be that very name.",
-    Cause.CERTIFICATE: "Check the certificate of {user}: whose it is, its end, and that this pool has issued it "
-    "(Get-CsClientCertificate -Identity {user}); without --publisher-cert and --subscriber-cert the check fetches new ones.",
+    Cause.CERTIFICATE: "Check that this pool has issued the certificate to {user} (Get-CsClientCertificate -Identity), and its end; "
+    "without --publisher-cert and --subscriber-cert the check gets new ones from the pool.",
+    Cause.PROVISIONING: "TLS-DSK needs the pool's web services: check IIS on the front ends (RTC web sites, CertProv) and that port 443 "
+    "is open from here, or give certificates with --publisher-cert and --subscriber-cert.",
     Cause.HELD_BACK: "The check does not try a refused password again, so as not to lock {logon} out: store the right one (it is "
     "tried at once), or remove {files} to try this one again.",
     Cause.NO_SCHEME: "Allow NTLM on the pool: Set-CsProxyConfiguration -UseNtlmForClientToProxyAuth $true",

@@ -23,7 +23,8 @@ KDC_LIMIT = 10.0  # seconds for all that is asked of KDCs, and never more than h
 KDC_SHARE = 0.5
 SKEW = 37  # RFC 4120 7.5.9: KRB_AP_ERR_SKEW
 
-_SERVICE = re.compile(r"sip/([A-Za-z0-9](?:[A-Za-z0-9.-]{0,253}[A-Za-z0-9])?)\Z", re.IGNORECASE)
+_SERVICE = re.compile(r"(sip|HTTP)/([A-Za-z0-9](?:[A-Za-z0-9.-]{0,253}[A-Za-z0-9])?)\Z", re.IGNORECASE)
+_CLASSES = {"sip": "sip", "http": "HTTP"}  # as Active Directory writes them
 _TABLE = -1765328384  # where the error numbers of libkrb5 begin; those of RFC 4120 7.5.9 come first
 # What libkrb5 finds neither a ticket nor a usable key in: no file, no such principal in it.
 _NOTHING_FOUND = (141, 181, 195)
@@ -132,9 +133,9 @@ class Kerberos:
     def _service(self, targetname: str) -> str:
         """The principal of the service. A ticket for another organisation's host would be a gift to it."""
         match = _SERVICE.match(targetname)
-        if match is None or not self._options.is_ours(match.group(1)):
+        if match is None or not self._options.is_ours(match.group(2)):
             raise _error(Cause.KERBEROS, f"the server calls itself {targetname or 'nothing'}", "FOREIGN")
-        return f"sip/{match.group(1)}"
+        return f"{_CLASSES[match.group(1).lower()]}/{match.group(2)}"
 
     def _principal(self) -> Tuple[str, str]:
         """The user's principal and its realm. Raises SettingsError."""

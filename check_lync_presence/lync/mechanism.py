@@ -5,14 +5,17 @@ Owns what every scheme has in common, and NTLM's side of it. Must not know SIP m
 
 from __future__ import annotations
 
-from typing import Callable, NamedTuple, Optional, Protocol, Tuple
+from typing import Awaitable, Callable, List, NamedTuple, Optional, Protocol, Tuple
 
 from ..net.deadline import Deadline
 from ..outcome import Cause, PresenceError
-from ..settings import Account
+from ..settings import Account, UserCertificate
 from ..useragent import Token
 from . import ntlm
 from .association import AuthHeader, SignatureKeys
+
+# Gets a user's certificate, for what the server has offered. Raises PresenceError.
+GetCertificate = Callable[[AuthHeader, Deadline], Awaitable[UserCertificate]]
 
 
 class SignInOptions(NamedTuple):
@@ -21,6 +24,7 @@ class SignInOptions(NamedTuple):
 
     `is_ours` says whether a host belongs to the organisation that is tested: no other gets what proves who a user is.
     `realm_of` gives the Kerberos realm of a logon name, ``""`` where this host is not configured for one.
+    `certificates` are the ways to a certificate of the user's, the cheapest first.
     """
 
     auth: str
@@ -29,6 +33,7 @@ class SignInOptions(NamedTuple):
     now: Callable[[], float]
     is_ours: Callable[[str], bool]
     realm_of: Callable[[str], str]
+    certificates: Callable[[], List[GetCertificate]] = list
 
 
 class Mechanism(Protocol):

@@ -1,4 +1,4 @@
-"""Getting a certificate for TLS-DSK from the pool: the documents of the provisioning service (MS-OCAUTHWS, WS-Trust 1.3).
+"""The documents of a pool's certificate provisioning service, for TLS-DSK (MS-OCAUTHWS, WS-Trust 1.3).
 
 Owns what is asked and what the answers say. Must not know how documents travel, nor who keeps the certificate.
 """
@@ -120,8 +120,9 @@ def ticket_request(service: str, address: str, context: str, entropy: bytes) -> 
         f'<wsp:AppliesTo xmlns:wsp="{_POLICY}"><wsa:EndpointReference xmlns:wsa="{_ADDRESSING}">'
         f"<wsa:Address>{escape(service)}</wsa:Address></wsa:EndpointReference></wsp:AppliesTo>"
         '<wst:Claims Dialect="urn:component:Microsoft.Rtc.WebAuthentication.2010:authclaims">'
-        f'<auth:ClaimType xmlns:auth="{_AUTHORIZATION}" Uri="http://schemas.xmlsoap.org/ws/2005/05/identity/claims/uri" '
-        f'Optional="false"><auth:Value>{escape(address)}</auth:Value></auth:ClaimType></wst:Claims>'
+        f'<auth:ClaimType xmlns:auth="{_AUTHORIZATION}" Optional="false" '
+        'Uri="http://schemas.xmlsoap.org/ws/2005/05/identity/claims/uri">'
+        f"<auth:Value>{escape(address)}</auth:Value></auth:ClaimType></wst:Claims>"
         f"<wst:Entropy><wst:BinarySecret>{b64encode(entropy).decode()}</wst:BinarySecret></wst:Entropy>"
         f"<wst:KeyType>{_TRUST}/SymmetricKey</wst:KeyType></wst:RequestSecurityToken>",
     )
@@ -154,7 +155,7 @@ def proof_key(ours: bytes, theirs: bytes) -> bytes:
 
 
 def certificate_request(services_: Services, ticket: Ticket, address: str, csr: bytes, ids: Iterator[str]) -> bytes:
-    """Ask for a certificate for `address` (``user@domain``); `csr` is DER. `ids` gives UUIDs: device, message, request."""
+    """Ask for a certificate for `address` (``user@domain``); `csr` is DER. `ids`: UUIDs of device, message, request."""
     device, message, request = next(ids), next(ids), next(ids)
     header = (
         f'<wsa:To xmlns:wsa="{_ADDRESSING}">{escape(services_.certificates)}</wsa:To>'

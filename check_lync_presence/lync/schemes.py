@@ -5,45 +5,53 @@ Owns the table, and what must be there for a scheme to work. Must not know how a
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, List, NamedTuple, Sequence, Tuple
 
 from ..settings import Account
 from ..useragent import Token
 from .association import AuthHeader
 from .mechanism import Mechanism, Ntlm, SignInOptions
 
-Make = Callable[[Account, SignInOptions, Token], Optional[Mechanism]]
+Make = Callable[[Account, SignInOptions, Token], Sequence[Mechanism]]
 
 
 class Scheme(NamedTuple):
     """A scheme by its name for --auth, which is that of the headers in lower case.
 
-    `make` gives an attempt with it; None where it cannot work here and something else may be tried.
+    `make` gives the attempts with it; none where it cannot work here and something else may be tried.
     """
 
     name: str
     make: Make
 
 
-def _kerberos(account: Account, options: SignInOptions, token: Token) -> Optional[Mechanism]:
+def _kerberos(account: Account, options: SignInOptions, token: Token) -> Sequence[Mechanism]:
     others = options.auth == "auto" and bool(account.password)
     if others and not options.realm_of(account.user):
-        return None
+        return ()
     from .kerberos import Kerberos, MissingExtra
 
     try:
-        return Kerberos(account, options, token)
+        return (Kerberos(account, options, token),)
     except MissingExtra:
         if others:
-            return None
+            return ()
         raise
 
 
-def _ntlm(account: Account, options: SignInOptions, token: Token) -> Optional[Mechanism]:
-    return Ntlm(account, options, token) if account.password else None
+def _tls_dsk(account: Account, options: SignInOptions, token: Token) -> Sequence[Mechanism]:
+    if options.auth == "auto" and account.certificate is None:  # to get one it takes what the other schemes do with
+        return ()
+    from .tls_dsk import TlsDsk
+
+    return [TlsDsk(account.uri, get_certificate) for get_certificate in options.certificates()]
 
 
-SCHEMES = (Scheme("kerberos", _kerberos), Scheme("ntlm", _ntlm))
+def _ntlm(account: Account, options: SignInOptions, token: Token) -> Sequence[Mechanism]:
+    return (Ntlm(account, options, token),) if account.password else ()
+
+
+SCHEMES = (Scheme("tls-dsk", _tls_dsk), Scheme("kerberos", _kerberos), Scheme("ntlm", _ntlm))
 
 
 def attempts(
@@ -54,7 +62,5 @@ def attempts(
     for scheme in SCHEMES:
         offer = menu.get(scheme.name)
         if offer is not None and options.auth in ("auto", scheme.name):
-            mechanism = scheme.make(account, options, token)
-            if mechanism is not None:
-                found.append((mechanism, offer))
+            found += [(mechanism, offer) for mechanism in scheme.make(account, options, token)]
     return found

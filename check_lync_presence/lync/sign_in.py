@@ -26,7 +26,7 @@ MAX_LEGS = 8  # a TLS handshake takes three; no scheme more than a server that s
 _CLOCKS_DIFFER = "1013"  # ms-diagnostics of a 401 that says nothing of the password
 
 # What another scheme may do better. A password that was refused once is not tried with another one.
-_ELSEWISE = (Cause.KERBEROS,)
+_ELSEWISE = (Cause.KERBEROS, Cause.CERTIFICATE)
 _OF_THE_USER = "4"  # MS-OCER: 4000 and up are what a registrar has against a user
 
 
@@ -167,7 +167,7 @@ def _ahead(response: Response, now: Callable[[], float]) -> Optional[float]:
 
 def _no_scheme(menu: Dict[str, AuthHeader], auth: str) -> PresenceError:
     offered = ", ".join(header.scheme for header in menu.values()) or "nothing"
-    wanted = "Kerberos" if auth == "kerberos" else "NTLM"
+    wanted = {"kerberos": "Kerberos", "tls-dsk": "TLS-DSK"}.get(auth, "NTLM")
     return PresenceError(
         Cause.NO_SCHEME, f"The server does not offer {wanted}; it offers {offered}.", 401, detail=offered
     )

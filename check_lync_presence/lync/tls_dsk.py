@@ -7,7 +7,7 @@ certificate comes from. pyOpenSSL comes with the extra ``tls-dsk`` and is import
 from __future__ import annotations
 
 import hmac
-from typing import Awaitable, Callable, NamedTuple, Optional, Tuple
+from typing import NamedTuple, Optional, Tuple
 
 from OpenSSL import SSL, crypto
 
@@ -15,6 +15,7 @@ from ..net.deadline import Deadline
 from ..outcome import Cause, PresenceError
 from ..settings import Secret
 from .association import AuthHeader, SignatureKeys
+from .mechanism import GetCertificate
 
 LABEL = b"client EAP encryption"  # RFC 5216 2.3, which MS-SIPAE takes its derivation from
 BLOCK = 128
@@ -23,13 +24,6 @@ MAX_TOKEN = 64 * 1024
 # good enough: TLS 1.0 and SHA-1. The derivation of the keys is that of TLS 1.2 and before.
 OLDEST, NEWEST = SSL.TLS1_VERSION, SSL.TLS1_2_VERSION
 CIPHERS = b"DEFAULT:@SECLEVEL=0"
-
-
-class Identity(NamedTuple):
-    """A user's certificate (with what stands between it and its CA) and its private key, both as PEM."""
-
-    certificate: str
-    key: Secret
 
 
 class DskKey(NamedTuple):
@@ -48,28 +42,28 @@ class DskKey(NamedTuple):
 
 
 class TlsDsk:
-    """ClientHello, our certificate and Finished, and then the keys. `identity` is asked for what the pool has offered.
-
-    `identity` raises PresenceError.
-    """
+    """ClientHello, our certificate and Finished, and then the keys."""
 
     scheme = "TLS-DSK"
 
-    def __init__(self, user: str, identity: Callable[[AuthHeader, Deadline], Awaitable[Identity]]) -> None:
+    def __init__(self, user: str, get_certificate: GetCertificate) -> None:
         self.keys: Optional[Tuple[SignatureKeys, SignatureKeys]] = None
         self.shown: Optional[Cause] = None
         self._user = user
-        self._identity = identity
+        self._get_certificate = get_certificate
+        self._whose = ""
         self._handshake: Optional[Handshake] = None
 
     async def token(self, challenge: AuthHeader, data: bytes, deadline: Deadline) -> Optional[bytes]:
         """The records that are next, None behind the server's Finished. Raises PresenceError."""
         if self._handshake is None:
-            identity = await self._identity(challenge, deadline)
+            certificate = await self._get_certificate(challenge, deadline)
+            mine = f"sip:{certificate.subject}".lower() == self._user.lower()
+            self._whose = "" if mine else f" (it is for {certificate.subject})"
             try:
-                self._handshake = Handshake(context(identity), server=False)
-            except UnusableIdentity as fault:
-                text = f"The certificate of {self._user} cannot be used: {fault}."
+                self._handshake = Handshake(context(certificate.certificate, certificate.key), server=False)
+            except UnusableCertificate as fault:
+                text = f"The user's certificate cannot be used: {fault}."
                 raise PresenceError(Cause.CERTIFICATE, text, detail="unusable") from None
         try:
             records = self._handshake.feed(data)
@@ -84,21 +78,22 @@ class TlsDsk:
 
     def _refused(self, fault: HandshakeError) -> PresenceError:
         if fault.alert:
-            text = f"The server refuses the certificate of {self._user}: {fault}."
+            text = f"The server refuses the user's certificate{self._whose}: {fault}."
             return PresenceError(Cause.CERTIFICATE, text, 401, detail="refused")
         return PresenceError(Cause.PROTOCOL, f"The TLS-DSK handshake failed: {fault}.", 401)
 
 
-class UnusableIdentity(ValueError):
+class UnusableCertificate(ValueError):
     """Certificate and key cannot be used; the text says why."""
 
 
 class HandshakeError(ValueError):
-    """The handshake came to nothing. `alert`: because the peer said so."""
+    """The handshake came to nothing. `alert`: because the peer said so; `records` are what to tell the peer of it."""
 
-    def __init__(self, text: str, alert: bool) -> None:
+    def __init__(self, text: str, alert: bool, records: bytes = b"") -> None:
         super().__init__(text)
         self.alert = alert
+        self.records = records
 
 
 class Block(NamedTuple):
@@ -118,8 +113,8 @@ def server_to_client(block: Block) -> DskKey:
     return DskKey(block.octets[96:128], block.digest)
 
 
-def context(identity: Identity) -> SSL.Context:
-    """A context that shows `identity`. Raises UnusableIdentity.
+def context(certificate: str, private_key: Secret) -> SSL.Context:
+    """A context that shows a certificate; both are PEM. Raises UnusableCertificate.
 
     The peer's certificate is not looked at: a server's is the one of the connection around this handshake, where it
     was verified.
@@ -131,14 +126,14 @@ def context(identity: Identity) -> SSL.Context:
     made.set_options(SSL.OP_NO_TICKET)
     made.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     try:
-        chain = [
-            crypto.load_certificate(crypto.FILETYPE_PEM, part.encode()) for part in certificates(identity.certificate)
-        ]
-        key = crypto.load_privatekey(crypto.FILETYPE_PEM, identity.key.reveal().encode(), passphrase=_no_passphrase)
+        chain = [crypto.load_certificate(crypto.FILETYPE_PEM, part.encode()) for part in certificates(certificate)]
+        key = crypto.load_privatekey(crypto.FILETYPE_PEM, private_key.reveal().encode(), passphrase=_no_passphrase)
     except (crypto.Error, ValueError, TypeError):
-        raise UnusableIdentity("the certificate or its key is no PEM text that can be read, or is encrypted") from None
+        raise UnusableCertificate(
+            "the certificate or its key is no PEM text that can be read, or is encrypted"
+        ) from None
     if not chain:
-        raise UnusableIdentity("there is no certificate in it")
+        raise UnusableCertificate("there is no certificate in it")
     made.use_certificate(chain[0])
     for other in chain[1:]:
         made.add_extra_chain_cert(other)
@@ -146,7 +141,7 @@ def context(identity: Identity) -> SSL.Context:
         made.use_privatekey(key)
         made.check_privatekey()
     except SSL.Error:
-        raise UnusableIdentity("certificate and key do not belong together") from None
+        raise UnusableCertificate("certificate and key do not belong together") from None
     return made
 
 
@@ -181,12 +176,16 @@ class Handshake:
             pass
         except SSL.Error as error:
             reason = _reason(error)
-            raise HandshakeError(reason, alert="alert" in reason) from None
+            _, alert, said = reason.rpartition(" alert ")
+            raise HandshakeError(said, bool(alert), self._records()) from None
         else:
             octets = connection.export_keying_material(LABEL, BLOCK)
             self.block = Block(octets, mac_hash(connection.get_cipher_name() or ""))
+        return self._records()
+
+    def _records(self) -> bytes:
         try:
-            return connection.bio_read(MAX_TOKEN)
+            return self._connection.bio_read(MAX_TOKEN)
         except SSL.WantReadError:
             return b""
 

@@ -166,6 +166,10 @@ class Connection:
         # In TLS 1.3 a server says only after the handshake what it has against our certificate.
         return TlsError(text, str(getattr(error, "reason", ""))) if _is_alert(error) else TransportError(text)
 
+    def detach(self) -> socket.socket:
+        """The socket, for a library that reads and writes itself; this object is done with."""
+        return self._sock
+
     def close(self) -> None:
         self._sock.close()
 

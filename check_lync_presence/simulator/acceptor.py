@@ -124,22 +124,29 @@ class TlsDskAcceptor:
         self.accounts: List[User] = []
         self._pool = pool
         self._handshake = Handshake(settings, server=True)
+        self._over = False
 
     def accept(self, data: bytes) -> bytes:
-        """Records, until both have finished. Raises Refused."""
+        """Records, until both have finished or we have said what is wrong. Raises Refused."""
         from ..lync import tls_dsk
+        from .user_ca import common_name
 
+        if self._over or not data:
+            raise Refused
         try:
             records = self._handshake.feed(data)
-        except tls_dsk.HandshakeError:
-            raise Refused from None
-        if self._handshake.block is not None:
-            certificate = self._handshake.peer_certificate()
-            user = self._pool.find(f"sip:{certificate.get_subject().CN}") if certificate is not None else None
+        except tls_dsk.HandshakeError as fault:
+            self._over = True
+            if not fault.records:
+                raise Refused from None
+            return fault.records
+        block = self._handshake.block
+        if block is not None:
+            user = self._pool.find(f"sip:{common_name(self._handshake.peer_certificate())}")
             if user is None:
                 raise Refused
             self.accounts = [user]
-            self.keys = tls_dsk.server_to_client(self._handshake.block), tls_dsk.client_to_server(self._handshake.block)
+            self.keys = tls_dsk.server_to_client(block), tls_dsk.client_to_server(block)
         return records
 
 

@@ -11,15 +11,18 @@ import binascii
 import hashlib
 import random
 import time
-from typing import List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from ..lync.association import Association, AssociationError, AuthHeader, credentials_header, format_auth_header
 from ..sip.message import Header, Message, Request
 from ..sip.uri import AddressError, NameAddr, parse_name_addr
-from .acceptor import Acceptor, KerberosAcceptor, NtlmAcceptor, Refused, ntlm_challenge
+from .acceptor import Acceptor, KerberosAcceptor, NtlmAcceptor, Refused, TlsDskAcceptor, ntlm_challenge
 from .link import Handshake, Link, Outgoing, Session, bounded, name_addr
 from .messages import answer, diagnostics
 from .pool import Pool, User
+
+if TYPE_CHECKING:
+    from .provisioning import ProvisioningService
 
 REALM = "SIP Communications Service"
 LONGEST_SESSION = 8 * 3600  # MS-SIPAE: an association lives at most 8 hours
@@ -53,10 +56,13 @@ class Proof(NamedTuple):
 
 
 class Offer(NamedTuple):
-    """How users can sign in: the schemes of the menu, and the keytab of the service, where there is one."""
+    """How users can sign in: the schemes of the menu; where there is one, the keytab of the service, and the service
+    that users have certificates from.
+    """
 
     schemes: Sequence[str] = SCHEMES
     keytab: str = ""
+    provisioning: Optional[ProvisioningService] = None
 
 
 EVERYTHING = Offer()
@@ -93,7 +99,8 @@ class Authenticator:
         name = self.targetname(attempt.sender)
         version = _version(attempt.link)
         common = {"realm": REALM, "targetname": name, **version}
-        service = f"https://{name}:443/CertProv/CertProvisioningService.svc"
+        provisioning = self._offer.provisioning
+        service = provisioning.url if provisioning else f"https://{name}:443/CertProv/CertProvisioningService.svc"
         menu = {
             "NTLM": common,
             "Kerberos": {**common, "targetname": f"sip/{name}"},
@@ -148,13 +155,18 @@ class Authenticator:
 
     def serves(self, scheme: str) -> bool:
         """Whether we can judge a token of this scheme."""
-        known = ["ntlm"] + (["kerberos"] if self._offer.keytab else [])
+        offer = self._offer
+        known = ["ntlm"] + (["kerberos"] if offer.keytab else []) + (["tls-dsk"] if offer.provisioning else [])
         return scheme.lower() in known and scheme.lower() in self._offer.schemes
 
     def _acceptor(self, attempt: Attempt, scheme: str, name: str) -> Acceptor:
         faults = attempt.link.faults
         if scheme.lower() == "kerberos":
             return KerberosAcceptor(self._pool, faults, self._offer.keytab)
+        if scheme.lower() == "tls-dsk":
+            assert self._offer.provisioning is not None
+            context = self._offer.provisioning.ca.context(nobody=faults.has("user-certificate", "refused"))
+            return TlsDskAcceptor(self._pool, context)
         return NtlmAcceptor(self._pool, faults, ntlm_challenge(name, faults, self._rng, attempt.now))
 
     def _next_leg(self, attempt: Attempt, handshake: Handshake, opaque: str, reply: bytes) -> Outgoing:

@@ -163,6 +163,20 @@ TABLE: Tuple[Fault, ...] = (
         "OK with NTLM (-v tells of it); with --auth kerberos CRITICAL, Register: 401, ErrorCode=1013; the clocks",
         _LYNC_ONLY,
     ),
+    Fault(
+        "user-certificate",
+        ("other-user", "expired", "refused"),
+        "with --offer tls-dsk: the certificates that users get are for another user or expired, or none is accepted",
+        "CRITICAL, Register: 403, ErrorCode=4004, no usable certificate, or the certificate is refused",
+        _LYNC_ONLY,
+    ),
+    Fault(
+        "provisioning",
+        ("refused", "silent", "garbage"),
+        "with --offer tls-dsk: the certificate provisioning service refuses, is silent, or sends no documents",
+        "CRITICAL, Register: no certificate; OK while the check has one",
+        _LYNC_ONLY,
+    ),
     Fault("sa-version", ("3", "2"), "an older protocol version is offered", "OK", _LYNC_ONLY),
     Fault(
         "resign",

@@ -39,6 +39,7 @@ ONLY_LYNC = {
     Cause.KERBEROS,
     Cause.NOT_TRUSTED,
     Cause.CERTIFICATE,
+    Cause.PROVISIONING,
 }
 STATUSES = (*range(300, 306), *range(400, 424), 480, 481, 482, 483, 489, *range(500, 506), 600, 603, 699, None)
 
