@@ -379,8 +379,6 @@ class RoundTrip:
 
     def _certificates(self, account: Account, options: SignInOptions) -> List[GetCertificate]:
         """Of a user: the one given, else the one that is kept, else (where that is refused) a new one."""
-        from .certificate_service import Server, fetch
-        from .net.transport import tls_context
         from .user_certificates import CertificateStore
 
         settings = self._settings
@@ -390,6 +388,9 @@ class RoundTrip:
             return known
 
         async def new(offer: AuthHeader, deadline: Deadline) -> UserCertificate:
+            from .certificate_service import Server, fetch
+            from .net.transport import tls_context
+
             server = Server(self._run.context or tls_context(settings.tls), settings.target, settings.family)
             found = await fetch(account, options, server, offer.get("sts-uri"), deadline)
             if not store.keep(account, found):
