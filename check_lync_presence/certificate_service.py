@@ -52,10 +52,13 @@ async def fetch(
     except HttpsError as fault:
         raise _error(str(fault), "TLS" if fault.code else "HTTP") from None
     except DocumentError as fault:
-        raise _error(f"the pool sends {fault}", "DOCUMENT") from None
+        raise _error(f"what the pool sends is {fault}", "DOCUMENT") from None
     except provisioning.ProvisioningFault as fault:
-        code = f" (ErrorId {fault.code})" if fault.code else ""
-        raise _error(f"the pool refuses: {str(fault).rstrip('.')}{code}", "FAULT") from None
+        # Numbers and texts are those of ms-diagnostics headers.
+        reason = str(fault).replace("\\", "").replace('"', "'")
+        told = (f'{fault.code};reason="{reason}"',) if fault.code.isdigit() else ()
+        text = "the pool refuses it" + ("" if told else f" ({reason.rstrip('.')})")
+        raise PresenceError(Cause.PROVISIONING, f"No certificate: {text}.", None, told, "FAULT") from None
     finally:
         web.close()
 

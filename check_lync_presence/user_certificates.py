@@ -65,22 +65,12 @@ def read_certificate(path: str, key_path: Optional[str], role: str, now: float) 
 
 def from_pem(certificate: bytes, key: bytes) -> UserCertificate:
     """The first certificate of a PEM text, with its key. Raises ValueError; the text says what is wrong."""
-    from cryptography import x509
-    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
     from cryptography.x509.oid import NameOID
 
-    try:
-        chain = x509.load_pem_x509_certificates(certificate)
-    except ValueError:
-        raise ValueError("there is no certificate in PEM format in it") from None
-    try:
-        # Whether its numbers are prime takes 100 ms to find out; what does not fit the certificate shows below.
-        private = serialization.load_pem_private_key(_key_block(key), None, unsafe_skip_rsa_key_validation=True)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise ValueError("there is no private key in PEM format in it") from None
-    if _public(private.public_key()) != _public(chain[0].public_key()):
-        raise ValueError("certificate and key do not belong together")
+    from .lync.tls_dsk import load
+
+    chain, private = load(certificate, key)
     names = chain[0].subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     subject = str(names[0].value) if names else "nobody"
     pem = b"".join(item.public_bytes(serialization.Encoding.PEM) for item in chain)
@@ -151,18 +141,6 @@ def _read_ours(path: str) -> bytes:
         if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
             raise PermissionError(path)
         return file.read(MAX_FILE)
-
-
-def _key_block(text: bytes) -> bytes:
-    """The private key in a PEM text that may have more."""
-    return text[max(0, text.rfind(b"-----BEGIN", 0, text.find(b"PRIVATE KEY-----"))) :]
-
-
-def _public(key: Any) -> bytes:
-    from cryptography.hazmat.primitives import serialization
-
-    encoded: bytes = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    return encoded
 
 
 def _end(certificate: Any) -> float:

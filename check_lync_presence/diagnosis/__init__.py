@@ -55,6 +55,8 @@ def _advice(template: str, failures: List[Failure], settings: Settings, dialect:
     if template == _CAUSES[Cause.NO_SCHEME]:
         if settings.auth == "kerberos":
             template = _NO_KERBEROS
+        elif settings.auth == "tls-dsk":
+            template = _NO_TLS_DSK
         elif settings.auth == "auto" and "Kerberos" in failures[0].detail:
             template += _OR_KERBEROS
     names = {
@@ -67,6 +69,7 @@ def _advice(template: str, failures: List[Failure], settings: Settings, dialect:
         "detail": failures[0].detail or "What answers there",
         "files": _files(failures),
         "certificate": _certificate(settings.tls),
+        "subject": accounts[0].certificate.subject if accounts[0].certificate is not None else "somebody else",
     }
     return template.format_map(names)
 
@@ -155,6 +158,8 @@ def _of_lync(failure: Failure) -> str:
         return ms_diagnostics.ADVICE[_CLOCKS_DIFFER]
     if failure.cause is Cause.STATUS:
         return (_STATUS.get(failure.status or 0) or _STATUS_OTHER) + _wish(failure)
+    if failure.cause in (Cause.CERTIFICATE, Cause.PROVISIONING):
+        return _TLS_DSK.get(failure.detail) or _CAUSES[failure.cause]
     if failure.cause in (Cause.KERBEROS, Cause.ACCOUNT, Cause.REFUSED_CREDENTIALS):
         return _KERBEROS.get(failure.detail) or _CAUSES[failure.cause]
     return _CAUSES[failure.cause]
@@ -253,6 +258,15 @@ _KERBEROS = {
 }
 _NO_KERBEROS = "Allow Kerberos on the pool: Set-CsProxyConfiguration -UseKerberosForClientToProxyAuth $true"
 _OR_KERBEROS = ", or let the check use Kerberos: pip install 'check_lync_presence[kerberos]', and name the realm of the users in krb5.conf."
+_TLS_DSK = {
+    "OTHER": "The certificate of {user} is for {subject}: give each user one of his own.",
+    "FAULT": "The pool issues no certificate to {user}: check Get-CsClientCertificate and Set-CsWebServiceConfiguration "
+    "-UseCertificateAuth $true, or sign in otherwise (--auth).",
+    "EXPIRED": "Check the clocks of the front ends and of this host, and Get-CsWebServiceConfiguration (DefaultValidityPeriodHours).",
+    "TLS": "Check the certificate of the pool's web services (Get-CsCertificate -Type WebServicesInternal): its names, its end, "
+    "and its issuer (--ca-file).",
+}
+_NO_TLS_DSK = "Allow TLS-DSK on the pool: Set-CsProxyConfiguration -UseCertificateForClientToProxyAuth $true"
 _NOT_DISCOVERED = (
     "Check the SRV records of {domain} and the name servers of this host, or leave out --discover and name the server."
 )

@@ -136,7 +136,7 @@ def investigate(outcome: Outcome, settings: Settings, now: float, deadline: Dead
 
 
 def _is_of_an_account(failure: Failure) -> bool:
-    if failure.cause is Cause.NOT_TRUSTED:
+    if failure.cause in (Cause.NOT_TRUSTED, Cause.CERTIFICATE):
         return False
     if failure.status in (403, 404):
         return not _THE_CLIENT.intersection(codes(failure))

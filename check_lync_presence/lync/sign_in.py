@@ -27,6 +27,7 @@ _CLOCKS_DIFFER = "1013"  # ms-diagnostics of a 401 that says nothing of the pass
 
 # What another scheme may do better. A password that was refused once is not tried with another one.
 _ELSEWISE = (Cause.KERBEROS, Cause.CERTIFICATE)
+_NOT_AUTHORIZED = "4004"  # MS-OCER: not authorized to act as the user in From
 _OF_THE_USER = "4"  # MS-OCER: 4000 and up are what a registrar has against a user
 
 
@@ -131,7 +132,7 @@ async def _handshake(
                 raise _refused(response, mechanism)
             raise_redirect(response)
             if response.status >= 300:
-                raise status_error(response)
+                raise _not_admitted(response, mechanism)
             return SignedIn(response, guard, _ahead(leg, now), scheme)
         request = with_credentials(register(), menu.status, format_auth_header(scheme, params))
         assert isinstance(request, Request)
@@ -171,6 +172,15 @@ def _no_scheme(menu: Dict[str, AuthHeader], auth: str) -> PresenceError:
     return PresenceError(
         Cause.NO_SCHEME, f"The server does not offer {wanted}; it offers {offered}.", 401, detail=offered
     )
+
+
+def _not_admitted(response: Response, mechanism: Mechanism) -> PresenceError:
+    """He is who he proves to be, and that may be somebody else."""
+    error = status_error(response)
+    other = any(value.lstrip().startswith(_NOT_AUTHORIZED) for value in error.diagnostics)
+    if mechanism.shown is Cause.CERTIFICATE and other:
+        return PresenceError(Cause.CERTIFICATE, str(error), error.status, error.diagnostics, "OTHER")
+    return error
 
 
 def _refused(response: Response, mechanism: Mechanism) -> PresenceError:

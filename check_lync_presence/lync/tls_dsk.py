@@ -1,15 +1,18 @@
 """TLS-DSK: a TLS handshake inside the headers of REGISTER, with a certificate of the user's (MS-SIPAE 3.2.4, 2.2.2).
 
 Owns the client's side of that handshake and the keys that follow from it, for both ends. Must not know where the
-certificate comes from. pyOpenSSL comes with the extra ``tls-dsk`` and is imported with this module.
+certificate comes from. pyOpenSSL and cryptography come with the extra ``tls-dsk`` and are imported with this module.
 """
 
 from __future__ import annotations
 
 import hmac
-from typing import NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple, Optional, Sequence, Tuple
 
-from OpenSSL import SSL, crypto
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from OpenSSL import SSL
 
 from ..net.deadline import Deadline
 from ..outcome import Cause, PresenceError
@@ -113,12 +116,37 @@ def server_to_client(block: Block) -> DskKey:
     return DskKey(block.octets[96:128], block.digest)
 
 
-def context(certificate: str, private_key: Secret) -> SSL.Context:
+def load(certificate: bytes, key: bytes) -> Tuple[Sequence[x509.Certificate], Any]:
+    """The certificates of a PEM text, the user's first, and the private key in another one. Raises UnusableCertificate.
+
+    Either may have more in it than is wanted here.
+    """
+    try:
+        chain = x509.load_pem_x509_certificates(certificate)
+    except ValueError:
+        raise UnusableCertificate("there is no certificate in PEM format in it") from None
+    begin = key.rfind(b"-----BEGIN", 0, key.find(b"PRIVATE KEY-----"))
+    try:
+        # Whether its numbers are prime takes 100 ms to find out; what does not fit the certificate shows below.
+        private = serialization.load_pem_private_key(key[max(0, begin) :], None, unsafe_skip_rsa_key_validation=True)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise UnusableCertificate("there is no private key in PEM format in it") from None
+    if _public(private.public_key()) != _public(chain[0].public_key()):
+        raise UnusableCertificate("certificate and key do not belong together")
+    return chain, private
+
+
+def _public(key: Any) -> bytes:
+    return bytes(key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo))
+
+
+def context(certificate: str, key: Secret) -> SSL.Context:
     """A context that shows a certificate; both are PEM. Raises UnusableCertificate.
 
     The peer's certificate is not looked at: a server's is the one of the connection around this handshake, where it
     was verified.
     """
+    chain, private = load(certificate.encode(), key.reveal().encode())
     made = SSL.Context(SSL.TLS_METHOD)
     made.set_min_proto_version(OLDEST)
     made.set_max_proto_version(NEWEST)
@@ -126,30 +154,13 @@ def context(certificate: str, private_key: Secret) -> SSL.Context:
     made.set_options(SSL.OP_NO_TICKET)
     made.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     try:
-        chain = [crypto.load_certificate(crypto.FILETYPE_PEM, part.encode()) for part in certificates(certificate)]
-        key = crypto.load_privatekey(crypto.FILETYPE_PEM, private_key.reveal().encode(), passphrase=_no_passphrase)
-    except (crypto.Error, ValueError, TypeError):
-        raise UnusableCertificate(
-            "the certificate or its key is no PEM text that can be read, or is encrypted"
-        ) from None
-    if not chain:
-        raise UnusableCertificate("there is no certificate in it")
-    made.use_certificate(chain[0])
-    for other in chain[1:]:
-        made.add_extra_chain_cert(other)
-    try:
-        made.use_privatekey(key)
-        made.check_privatekey()
-    except SSL.Error:
-        raise UnusableCertificate("certificate and key do not belong together") from None
+        made.use_certificate(chain[0])
+        for other in chain[1:]:
+            made.add_extra_chain_cert(other)
+        made.use_privatekey(private)
+    except (SSL.Error, TypeError):
+        raise UnusableCertificate("certificate or key are of a kind that TLS does not know") from None
     return made
-
-
-def certificates(pem: str) -> Tuple[str, ...]:
-    """The certificates in a PEM text, in its order."""
-    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
-    parts = pem.split(begin)[1:]
-    return tuple(begin + part.partition(end)[0] + end + "\n" for part in parts)
 
 
 class Handshake:
@@ -189,8 +200,8 @@ class Handshake:
         except SSL.WantReadError:
             return b""
 
-    def peer_certificate(self) -> Optional[crypto.X509]:
-        return self._connection.get_peer_certificate()
+    def peer_certificate(self) -> Optional[x509.Certificate]:
+        return self._connection.get_peer_certificate(as_cryptography=True)
 
 
 def mac_hash(suite: str) -> str:
@@ -203,7 +214,3 @@ def _reason(error: SSL.Error) -> str:
         return str(error.args[0][-1][2]) or "it is no TLS"
     except (IndexError, TypeError):
         return "it is no TLS"
-
-
-def _no_passphrase(*_: object) -> bytes:
-    return b""

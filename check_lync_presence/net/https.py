@@ -93,8 +93,10 @@ class Https:
                 assert connection.sock is not None
                 connection.sock.settimeout(max(deadline.remaining, 0.001))
                 connection.request(method, origin.path, body, headers)
-                response = connection.getresponse()
-                data = response.read(MAX_BODY + 1)
+                with connection.getresponse() as response:
+                    data = response.read(MAX_BODY + 1)
+                    if response.length and len(data) <= MAX_BODY:  # cut short
+                        raise http.client.IncompleteRead(data)
                 challenges = tuple(response.headers.get_all("WWW-Authenticate", ()))
                 return Reply(response.status, challenges, data), response.will_close or len(data) > MAX_BODY
 

@@ -7,7 +7,7 @@ they are needed.
 from __future__ import annotations
 
 import datetime
-from typing import TYPE_CHECKING, Any, Optional, Tuple
+from typing import TYPE_CHECKING, Any
 
 from ..settings import Secret
 
@@ -52,6 +52,7 @@ class UserCa:
 
     def context(self, nobody: bool) -> SSL.Context:
         """The server's side of a handshake that demands a certificate of this CA; of `nobody` one is good."""
+        from cryptography import x509
         from OpenSSL import SSL, crypto
 
         from ..lync import tls_dsk
@@ -60,9 +61,9 @@ class UserCa:
         context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _as_verified)
         store = context.get_cert_store()
         assert store is not None
-        trusted = () if nobody else (self._pem(self._certificate), *tls_dsk.certificates(self._trusted.decode()))
-        for text in trusted:
-            store.add_cert(crypto.load_certificate(crypto.FILETYPE_PEM, text.encode()))
+        further = x509.load_pem_x509_certificates(self._trusted) if self._trusted else []
+        for certificate in [] if nobody else [self._certificate, *further]:
+            store.add_cert(crypto.X509.from_cryptography(certificate))
         return context
 
     def _issue(self, name: str, key: Any, days: int, ca: bool = False) -> Any:
@@ -93,7 +94,9 @@ def _as_verified(_connection: Any, _certificate: Any, _number: int, _depth: int,
     return bool(good)
 
 
-def common_name(certificate: Any) -> Optional[str]:
-    """Whom a certificate of pyOpenSSL's names."""
-    names: Tuple[Tuple[bytes, bytes], ...] = tuple(certificate.get_subject().get_components())
-    return next((value.decode("utf-8", "replace") for key, value in names if key == b"CN"), None)
+def common_name(certificate: Any) -> str:
+    """Whom a certificate names."""
+    from cryptography.x509.oid import NameOID
+
+    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(names[0].value) if names else ""
