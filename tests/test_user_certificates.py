@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("OpenSSL", reason="comes with pip install 'check_lync_presence[tls-dsk]'")
 
-import check_lync_presence.user_certificates as module
 from check_lync_presence.settings import SettingsError, UserCertificate
 from check_lync_presence.user_certificates import MIN_LEFT, CertificateStore, from_pem, read_certificate, require_extra
 
@@ -72,7 +72,7 @@ def test_what_cannot_be_used_is_said_in_one_sentence(ann: UserCertificate, tmp_p
 @pytest.mark.parametrize("name", ["OpenSSL", "cryptography.x509", "spnego"])
 def test_each_missing_package_is_the_missing_extra(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     require_extra()
-    monkeypatch.setitem(module.importlib.import_module("sys").modules, name, None)
+    monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(SettingsError, match=r"^TLS-DSK needs: pip install 'check_lync_presence\[tls-dsk\]'$"):
         require_extra()
 
@@ -166,7 +166,7 @@ def test_a_full_disk_leaves_what_was_there(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     assert not store.keep(ANN, user_certificate("ann@contoso.example"))
     found = store.stored(ANN, NOW)
     assert found is not None
