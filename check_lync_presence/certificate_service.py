@@ -122,7 +122,7 @@ class _Client:
         if not account.keytab and not options.realm_of(account.user):
             return None
         try:
-            mechanism = Kerberos(account, options)
+            mechanism = Kerberos(account, options, lambda digits: os.urandom(digits // 2).hex())
             service = AuthHeader("Negotiate", {"targetname": f"HTTP/{self._web.server_name(origin)}"})
             return await mechanism.token(service, b"", self._limit)
         except (MissingExtra, PresenceError) as error:
@@ -208,7 +208,6 @@ def _key_and_request(address: str) -> Tuple[Secret, bytes]:
     from cryptography.x509.oid import NameOID
 
     key = rsa.generate_private_key(65537, KEY_SIZE)
-    # pidgin-sipe signs with SHA-1, which hosts refuse to by now; every Windows that runs a pool knows SHA-256.
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, address)])
     request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())

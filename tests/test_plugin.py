@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from check_lync_presence import plugin
-from check_lync_presence.diagnosis import _KERBEROS, _SCHEMES, _STATUS, _TLS, accounts
+from check_lync_presence.diagnosis import _KERBEROS, _SCHEMES, _STATUS, _TLS, _TLS_DSK, accounts
 from check_lync_presence.diagnosis.ms_diagnostics import ADVICE
 from check_lync_presence.directory import Finding
 from check_lync_presence.directory import Report as DirectoryReport
@@ -325,6 +325,8 @@ def every_kind() -> Iterator[Tuple[str, Tuple[Failure, ...]]]:
         Cause.ACCOUNT: "Kerberos: account disabled, locked or expired.",
         Cause.KERBEROS: "Kerberos: no such user as ann@CONTOSO.EXAMPLE.",
         Cause.NOT_TRUSTED: "401, Unauthorized",
+        Cause.CERTIFICATE: "The server refuses the user's certificate: certificate revoked.",
+        Cause.PROVISIONING: "No certificate: no answer from pool01.contoso.example:443 within 15 s.",
         Cause.HELD_BACK: "No attempt, refused since 2026-01-31 12:59 UTC.",
         Cause.NO_SCHEME: "The server does not offer NTLM; it offers Kerberos, TLS-DSK.",
         Cause.SIGNATURE: "The answer to SUBSCRIBE has a repeated sequence number.",
@@ -349,6 +351,9 @@ def every_kind() -> Iterator[Tuple[str, Tuple[Failure, ...]]]:
         yield scheme, (failure(Cause.NO_SCHEME, texts[Cause.NO_SCHEME], detail=scheme),)
     for trouble in _KERBEROS:
         cause = Cause.ACCOUNT if trouble == "PASSWORD" else Cause.KERBEROS
+        yield trouble, (failure(cause, texts[cause], REGISTER, ANN.uri, detail=trouble),)
+    for trouble in _TLS_DSK:
+        cause = Cause.CERTIFICATE if trouble == "OTHER" else Cause.PROVISIONING
         yield trouble, (failure(cause, texts[cause], REGISTER, ANN.uri, detail=trouble),)
     for status in _STATUS:
         yield (

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 CHALLENGE_FLAGS = 0xE29882F3
 _NEEDED = ntlm.UNICODE | ntlm.NTLM | ntlm.ALWAYS_SIGN | ntlm.EXTENDED_SESSIONSECURITY | ntlm.KEY_EXCH | ntlm.KEY_128
 
+_HANDSHAKE = b"\x16"  # the kind of a TLS record (RFC 5246 6.2.1)
+_LONGEST_RECORD = 2**14
+
 
 class Refused(Exception):
     """The token proves nothing. `skewed`: the clocks differ too much to tell."""
@@ -147,7 +150,18 @@ class TlsDskAcceptor:
                 raise Refused
             self.accounts = [user]
             self.keys = tls_dsk.server_to_client(block), tls_dsk.client_to_server(block)
+        return _joined(records)
+
+
+def _joined(records: bytes) -> bytes:
+    """The same TLS records with the plain handshake messages in one, as Windows writes them and pidgin-sipe wants it."""
+    messages, rest = b"", records
+    while rest[:1] == _HANDSHAKE:
+        end = 5 + int.from_bytes(rest[3:5], "big")
+        messages, rest = messages + rest[5:end], rest[end:]
+    if not messages or len(messages) > _LONGEST_RECORD:
         return records
+    return records[:3] + len(messages).to_bytes(2, "big") + messages + rest
 
 
 def ntlm_challenge(name: str, faults: Faults, rng: random.Random, now: float) -> ntlm.Challenge:

@@ -96,13 +96,17 @@ class ProvisioningService:
     def by_ntlm(self, challenge: ntlm.Challenge, token: bytes) -> List[User]:
         """Whose password `token` proves."""
         try:
-            # Its MIC, if there is one, covers a token that is not known here.
-            answer = ntlm.parse_authenticate(token)._replace(mic=None)
-            users = self.pool.by_logon(answer.user, answer.domain)
-            good = bool(users) and ntlm.accept_authenticate(challenge, answer, users[0].password.reveal()) is not None
+            answer = ntlm.parse_authenticate(token)
         except ntlm.NtlmError:
             return []
-        return [user for user in users if good and not self.faults.strikes("wrong-password", user.roles)]
+        users = self.pool.by_logon(answer.user, answer.domain)
+        if not users or any(self.faults.strikes("wrong-password", user.roles) for user in users):
+            return []
+        # On HTTP nothing is signed, so clients may leave out the session key: the proof is all there is.
+        key = ntlm.ntowf_v2(ntlm.Credentials(answer.user, answer.domain, users[0].password.reveal()))
+        proof, temp = answer.nt_response[:16], answer.nt_response[16:]
+        expected, _ = ntlm.nt_response(key, challenge.server_challenge, temp)
+        return users if users[0].password and hmac.compare_digest(proof, expected) else []
 
     def by_kerberos(self, token: bytes) -> List[User]:
         """Whose ticket `token` is."""
@@ -148,10 +152,11 @@ class ProvisioningService:
             del self._tickets[next(iter(self._tickets))]
         self._tickets[name] = Ticket(user, proof_key(theirs, ours), now + TICKET_LIFE)
         return (
-            '<RequestSecurityTokenResponseCollection xmlns="http://docs.oasis-open.org/ws-sx/ws-trust/200512">'
+            # Clients take the life time over into what they sign: it must be in its canonical form.
+            f'<RequestSecurityTokenResponseCollection xmlns="{_TRUST}" xmlns:wsu="{_UTILITY}">'
             "<RequestSecurityTokenResponse>"
-            f'<Lifetime><wsu:Created xmlns:wsu="{_UTILITY}">{_time(now)}</wsu:Created>'
-            f'<wsu:Expires xmlns:wsu="{_UTILITY}">{_time(now + TICKET_LIFE)}</wsu:Expires></Lifetime>'
+            f"<Lifetime><wsu:Created>{_time(now)}</wsu:Created>"
+            f"<wsu:Expires>{_time(now + TICKET_LIFE)}</wsu:Expires></Lifetime>"
             '<RequestedSecurityToken><saml:Assertion MajorVersion="1" MinorVersion="1" '
             f'AssertionID="{name}" xmlns:saml="urn:oasis:names:tc:SAML:1.0:assertion">'
             f"<saml:Subject>{escape(user.address)}</saml:Subject></saml:Assertion></RequestedSecurityToken>"

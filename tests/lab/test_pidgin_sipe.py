@@ -167,6 +167,17 @@ def test_two_pidgin_sipe_clients_sign_in_with_kerberos(driver: Path, samba: Samb
     assert good >= 20
 
 
+def test_two_pidgin_sipe_clients_get_certificates_and_sign_in_with_tls_dsk(driver: Path, tmp_path: Path) -> None:
+    with Simulator(accounts_file(tmp_path), "--tls", "0", "--offer", "tls-dsk") as simulator:
+        clients = [
+            Pidgin(driver, simulator, "tls", address, tmp_path / name, "--authentication", "tls-dsk")
+            for address, name in USERS
+        ]
+        good, complaints = see_each_other(simulator, *clients)
+    assert complaints == []
+    assert good >= 20
+
+
 def see_each_other(simulator: Simulator, ann: Pidgin, ben: Pidgin) -> tuple[int, list[str]]:
     """Two clients sign on, see each other change, and sign off; the judgement of theirs."""
     try:
