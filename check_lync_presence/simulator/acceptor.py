@@ -154,7 +154,7 @@ class TlsDskAcceptor:
 
 
 def _joined(records: bytes) -> bytes:
-    """The same TLS records with the plain handshake messages in one, as Windows writes them and pidgin-sipe wants it."""
+    """The same with all plain handshake messages in one TLS record, as Windows writes them and pidgin-sipe wants it."""
     messages, rest = b"", records
     while rest[:1] == _HANDSHAKE:
         end = 5 + int.from_bytes(rest[3:5], "big")

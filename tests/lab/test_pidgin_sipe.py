@@ -168,6 +168,7 @@ def test_two_pidgin_sipe_clients_sign_in_with_kerberos(driver: Path, samba: Samb
 
 
 def test_two_pidgin_sipe_clients_get_certificates_and_sign_in_with_tls_dsk(driver: Path, tmp_path: Path) -> None:
+    pytest.importorskip("OpenSSL", reason="comes with pip install 'check_lync_presence[tls-dsk]'")
     with Simulator(accounts_file(tmp_path), "--tls", "0", "--offer", "tls-dsk") as simulator:
         clients = [
             Pidgin(driver, simulator, "tls", address, tmp_path / name, "--authentication", "tls-dsk")

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
 import pytest
+
+pytest.importorskip("OpenSSL", reason="comes with pip install 'check_lync_presence[tls-dsk]'")
+
 from cryptography import x509
 
 from ..certificates import user_certificate
