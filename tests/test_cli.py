@@ -21,6 +21,7 @@ from check_lync_presence import __version__, cli
 from check_lync_presence.options import Option, all_options
 from check_lync_presence.settings import DirectorySettings, Settings, SettingsError
 
+from .certificates import user_certificate
 from .commands import (
     ACCOUNTS,
     ANN_PASSWORD,
@@ -880,6 +881,10 @@ IN_FILE: Dict[str, Tuple[str, str, Any]] = {
     "subscriber_password_file": ("SECRET", "subscriber.password", "from the file"),
     "publisher_keytab": ("KEYTAB", "publisher.keytab.path", "KEYTAB"),
     "subscriber_keytab": ("KEYTAB", "subscriber.keytab.path", "KEYTAB"),
+    "publisher_cert": ("CERTIFICATE", "publisher.certificate.subject", "eve@contoso.example"),
+    "publisher_key": ("CERTIFICATE", "publisher.certificate.subject", "eve@contoso.example"),
+    "subscriber_cert": ("CERTIFICATE", "subscriber.certificate.subject", "eve@contoso.example"),
+    "subscriber_key": ("CERTIFICATE", "subscriber.certificate.subject", "eve@contoso.example"),
     "ca_file": ("/etc/ssl/ca with blank.pem", "tls.ca_file", "/etc/ssl/ca with blank.pem"),
     "client_cert": ("c.pem", "tls.client_cert", "c.pem"),
     "client_key": ("k.pem", "tls.client_key", "k.pem"),
@@ -921,6 +926,13 @@ def reach(found: Settings, name: str) -> Any:
     return value.reveal() if hasattr(value, "reveal") else value
 
 
+def certificate_file(path: Path, name: str) -> Path:
+    """A file with a user's certificate and its key."""
+    pytest.importorskip("OpenSSL", reason="comes with pip install 'check_lync_presence[tls-dsk]'")
+    certificate = user_certificate(name)
+    return write_accounts(path, certificate.certificate + certificate.key.reveal())
+
+
 @pytest.mark.parametrize("key", IN_FILE)
 @pytest.mark.parametrize("writing", ["{}", "hyphens", "upper"])
 def test_every_option_can_be_set_in_the_file(tmp_path: Path, key: str, writing: str) -> None:
@@ -934,6 +946,9 @@ def test_every_option_can_be_set_in_the_file(tmp_path: Path, key: str, writing: 
         del lines[key[: -len("_file")]]
     keytab = write_keytab(tmp_path / "keytab")
     value = str(keytab) if value == "KEYTAB" else value
+    if text == "CERTIFICATE":
+        text = str(certificate_file(tmp_path / "eve.pem", "eve@contoso.example"))
+        lines[key.replace("_key", "_cert")] = text
     lines[key] = text.replace("SECRET", str(secret)).replace("KEYTAB", str(keytab))
     if writing == "hyphens":
         lines = {name.replace("_", "-"): line for name, line in lines.items()}
@@ -981,12 +996,20 @@ def test_the_way_to_sign_in_says_what_the_server_speaks(arguments: List[str], pr
         (["--auth", "trusted-server", *CERTIFICATE, "--protocol", "simple"], "which a simple server does not know"),
         (
             ["--auth", "ntlm", "--publisher-keytab", "/etc/ann"],
-            "--publisher-keytab goes with --auth kerberos, not with",
+            "--publisher-keytab goes with --auth kerberos or tls-dsk, not with ntlm",
         ),
         (
             ["--auth", "kerberos", "--publisher-keytab", "/nowhere/k"],
             "cannot read the publisher's keytab /nowhere/k: No",
         ),
+        (["--auth", "tls-dsk", "--protocol", "simple"], "--auth is tls-dsk, which a simple server does not know"),
+        (["--auth", "tls-dsk", "--transport", "udp"], "Lync does not speak UDP"),
+        (
+            ["--auth", "kerberos", "--publisher-cert", "/c"],
+            "--publisher-cert goes with --auth tls-dsk, not with kerberos",
+        ),
+        (["--auth", "ntlm", "--subscriber-key", "/k"], "--subscriber-key goes with --auth tls-dsk, not with ntlm"),
+        (["--publisher-key", "/k"], "--publisher-key goes with a certificate; name it with --publisher-cert"),
         (["--subscriber-keytab", "/dev/null"], "the subscriber's keytab /dev/null is not a regular file"),
     ],
 )
@@ -1013,6 +1036,25 @@ def test_a_keytab_takes_the_place_of_a_password(tmp_path: Path) -> None:
     assert found.publisher.keytab is not None
     assert (found.publisher.keytab.path, found.publisher.password.reveal()) == (path, "")
     assert (found.subscriber.keytab, found.subscriber.password.reveal()) == (None, "b")
+
+
+def test_a_certificate_takes_the_place_of_a_password(tmp_path: Path) -> None:
+    path = str(certificate_file(tmp_path / "ann.pem", "ann@contoso.example"))
+    for auth in ("auto", "tls-dsk"):
+        found = settings("-H", POOL, *USERS, "--auth", auth, "--publisher-cert", path, env={"SUBSCRIBER_PASSWORD": "b"})
+        assert found.publisher.certificate is not None
+        assert (found.publisher.certificate.subject, found.publisher.password.reveal()) == ("ann@contoso.example", "")
+        assert (found.subscriber.certificate, found.subscriber.password.reveal()) == (None, "b")
+        assert "PRIVATE KEY" not in repr(found)
+
+
+def test_the_certificate_of_the_file_is_not_used_for_another_user(tmp_path: Path) -> None:
+    path = certificate_file(tmp_path / "ann.pem", "ann@contoso.example")
+    file = str(file_with(tmp_path, TWO_USERS + f"publisher_cert = {path}\n"))
+    assert settings("-H", POOL, "--accounts", file, env={}).publisher.certificate is not None
+    other = settings("-H", POOL, "--accounts", file, "--publisher", "eve@contoso.example", env=PASSWORDS)
+    assert other.publisher.certificate is None
+    assert settings("-H", POOL, "--accounts", file, "--auth", "ntlm", env=PASSWORDS).publisher.certificate is None
 
 
 def test_another_keytab_has_another_digest(tmp_path: Path) -> None:

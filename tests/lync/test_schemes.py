@@ -14,8 +14,9 @@ from check_lync_presence.lync.association import AuthHeader
 from check_lync_presence.lync.kerberos import SKEW, ContextKeys, Kerberos, MissingExtra
 from check_lync_presence.lync.mechanism import SignInOptions
 from check_lync_presence.lync.schemes import attempts
+from check_lync_presence.net.deadline import Deadline
 from check_lync_presence.outcome import Cause, PresenceError
-from check_lync_presence.settings import Account, Keytab, Secret, SettingsError
+from check_lync_presence.settings import Account, Keytab, Secret, SettingsError, UserCertificate
 
 from ..loopback import finish, soon
 from ..samples import ANN
@@ -126,6 +127,20 @@ def test_kerberos_is_tried_before_ntlm_where_it_can_work(play: Play) -> None:
 def test_without_a_realm_or_the_extra_there_is_ntlm(missing: None) -> None:
     assert tried(options()) == ["NTLM"]
     assert tried(options(realm="")) == ["NTLM"]
+
+
+def test_a_certificate_that_was_given_comes_first_and_none_is_fetched_unless_asked_for(missing: None) -> None:
+    pytest.importorskip("OpenSSL", reason="comes with pip install 'check_lync_presence[tls-dsk]'")
+
+    async def certificate(offer: AuthHeader, deadline: Deadline) -> UserCertificate:
+        raise AssertionError
+
+    given = ANN._replace(certificate=UserCertificate("", Secret(""), "", 0.0))
+    assert tried(options()._replace(certificates=lambda: [certificate]), given) == ["TLS-DSK", "NTLM"]
+    assert tried(options()._replace(certificates=lambda: [certificate])) == ["NTLM"]
+    named = options("tls-dsk")._replace(certificates=lambda: [certificate, certificate])
+    assert tried(named) == ["TLS-DSK", "TLS-DSK"]
+    assert tried(named, ntlm=MENU["ntlm"]) == []
 
 
 def test_what_is_named_is_tried_alone(play: Play) -> None:
