@@ -52,7 +52,7 @@ async def fetch(
     except HttpsError as fault:
         raise _error(str(fault), "TLS" if fault.code else "HTTP") from None
     except DocumentError as fault:
-        raise _error(f"what the pool sends is {fault}", "DOCUMENT") from None
+        raise _error(f"the answer is {fault}", "DOCUMENT") from None
     except provisioning.ProvisioningFault as fault:
         # Numbers and texts are those of ms-diagnostics headers.
         reason = str(fault).replace("\\", "").replace('"', "'")
@@ -122,7 +122,7 @@ class _Client:
         if not account.keytab and not options.realm_of(account.user):
             return None
         try:
-            mechanism = Kerberos(account, options, lambda digits: os.urandom(digits // 2).hex())
+            mechanism = Kerberos(account, options, lambda digits: os.urandom(digits // 2).hex(), "HTTP")
             service = AuthHeader("Negotiate", {"targetname": f"HTTP/{self._web.server_name(origin)}"})
             return await mechanism.token(service, b"", self._limit)
         except (MissingExtra, PresenceError) as error:

@@ -325,7 +325,7 @@ def every_kind() -> Iterator[Tuple[str, Tuple[Failure, ...]]]:
         Cause.ACCOUNT: "Kerberos: account disabled, locked or expired.",
         Cause.KERBEROS: "Kerberos: no such user as ann@CONTOSO.EXAMPLE.",
         Cause.NOT_TRUSTED: "401, Unauthorized",
-        Cause.CERTIFICATE: "The server refuses the user's certificate: certificate revoked.",
+        Cause.CERTIFICATE: "Certificate refused: unsupported certificate.",
         Cause.PROVISIONING: "No certificate: no answer from pool01.contoso.example:443 within 15 s.",
         Cause.HELD_BACK: "No attempt, refused since 2026-01-31 12:59 UTC.",
         Cause.NO_SCHEME: "The server does not offer NTLM; it offers Kerberos, TLS-DSK.",

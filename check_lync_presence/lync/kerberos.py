@@ -23,8 +23,7 @@ KDC_LIMIT = 10.0  # seconds for all that is asked of KDCs, and never more than h
 KDC_SHARE = 0.5
 SKEW = 37  # RFC 4120 7.5.9: KRB_AP_ERR_SKEW
 
-_SERVICE = re.compile(r"(sip|HTTP)/([A-Za-z0-9](?:[A-Za-z0-9.-]{0,253}[A-Za-z0-9])?)\Z", re.IGNORECASE)
-_CLASSES = {"sip": "sip", "http": "HTTP"}  # as Active Directory writes them
+_SERVICE = re.compile(r"([A-Za-z]+)/([A-Za-z0-9](?:[A-Za-z0-9.-]{0,253}[A-Za-z0-9])?)\Z", re.IGNORECASE)
 _TABLE = -1765328384  # where the error numbers of libkrb5 begin; those of RFC 4120 7.5.9 come first
 # What libkrb5 finds neither a ticket nor a usable key in: no file, no such principal in it.
 _NOTHING_FOUND = (141, 181, 195)
@@ -104,13 +103,17 @@ class Kerberos:
 
     scheme = "Kerberos"
 
-    def __init__(self, account: Account, options: SignInOptions, token: Token) -> None:
-        """`token` gives random hexadecimal digits. Raises SettingsError."""
+    def __init__(self, account: Account, options: SignInOptions, token: Token, kind: str = "sip") -> None:
+        """`token` gives random hexadecimal digits; `kind` is the class of the services that get a ticket.
+
+        Raises SettingsError.
+        """
         self.keys: Optional[Tuple[SignatureKeys, SignatureKeys]] = None
         self.shown: Optional[Cause] = None
         self._api = gss_api()
         self._account = account
         self._options = options
+        self._kind = kind
         self._cache = f"MEMORY:{token(16)}"  # of its own: tickets of two users never meet
         self._user = self._realm = ""
 
@@ -133,9 +136,10 @@ class Kerberos:
     def _service(self, targetname: str) -> str:
         """The principal of the service. A ticket for another organisation's host would be a gift to it."""
         match = _SERVICE.match(targetname)
-        if match is None or not self._options.is_ours(match.group(2)):
+        kind = match.group(1).lower() if match is not None else ""
+        if match is None or kind != self._kind.lower() or not self._options.is_ours(match.group(2)):
             raise _error(Cause.KERBEROS, f"the server calls itself {targetname or 'nothing'}", "FOREIGN")
-        return f"{_CLASSES[match.group(1).lower()]}/{match.group(2)}"
+        return f"{self._kind}/{match.group(2)}"
 
     def _principal(self) -> Tuple[str, str]:
         """The user's principal and its realm. Raises SettingsError."""

@@ -240,7 +240,7 @@ def _first(element: Element, name: str) -> Element:
     """The first element of that name anywhere below. Raises DocumentError."""
     found = next((item for item in element.iter() if local(item) == name), None)
     if found is None:
-        raise DocumentError(f"an answer without {name}")
+        raise DocumentError(f"a document without {name}")
     return found
 
 

@@ -62,11 +62,11 @@ class TlsDsk:
         if self._handshake is None:
             certificate = await self._get_certificate(challenge, deadline)
             mine = f"sip:{certificate.subject}".lower() == self._user.lower()
-            self._whose = "" if mine else f" (it is for {certificate.subject})"
+            self._whose = "" if mine else f" of {certificate.subject}"
             try:
                 self._handshake = Handshake(context(certificate.certificate, certificate.key), server=False)
             except UnusableCertificate as fault:
-                text = f"The user's certificate cannot be used: {fault}."
+                text = f"Certificate not usable: {fault}."
                 raise PresenceError(Cause.CERTIFICATE, text, detail="unusable") from None
         try:
             records = self._handshake.feed(data)
@@ -81,7 +81,7 @@ class TlsDsk:
 
     def _refused(self, fault: HandshakeError) -> PresenceError:
         if fault.alert:
-            text = f"The server refuses the user's certificate{self._whose}: {fault}."
+            text = f"Certificate{self._whose} refused: {fault}."
             return PresenceError(Cause.CERTIFICATE, text, 401, detail="refused")
         return PresenceError(Cause.PROTOCOL, f"The TLS-DSK handshake failed: {fault}.", 401)
 

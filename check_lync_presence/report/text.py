@@ -17,7 +17,7 @@ MAX_FIELD = 200  # of server text in one of the cmdlet's lines, so that advice h
 MAX_MESSAGE = 16 * 1024  # of one SIP message with -vvv
 
 # Failures that say more of a server than of a user: where there is no room for both, whose connection it was goes.
-_OF_THE_CONNECTION = (Cause.CLOSED, Cause.NO_ANSWER, Cause.SIGNATURE)
+_OF_THE_CONNECTION = (Cause.CLOSED, Cause.NO_ANSWER, Cause.SIGNATURE, Cause.PROVISIONING)
 
 # Failures of which the detail says what kind of thing went wrong.
 _OF_SEVERAL_KINDS = (Cause.KERBEROS, Cause.ACCOUNT)

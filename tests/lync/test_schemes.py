@@ -129,6 +129,15 @@ def test_without_a_realm_or_the_extra_there_is_ntlm(missing: None) -> None:
     assert tried(options(realm="")) == ["NTLM"]
 
 
+def test_a_ticket_is_for_services_of_one_kind_alone(play: Play) -> None:
+    api = play(Api())
+    web = Kerberos(NO_PASSWORD, options(), lambda digits: "0" * digits, "HTTP")
+    finish(web.token(AuthHeader("Negotiate", {"targetname": "http/pool01.contoso.example"}), b"", soon()))
+    assert api.calls[-1][1]["name"] == "HTTP/pool01.contoso.example@"
+    with pytest.raises(PresenceError):
+        finish(web.token(AuthHeader("Negotiate", {"targetname": SERVICE}), b"", soon()))
+
+
 def test_a_certificate_that_was_given_comes_first_and_none_is_fetched_unless_asked_for(missing: None) -> None:
     pytest.importorskip("OpenSSL", reason="comes with pip install 'check_lync_presence[tls-dsk]'")
 

@@ -99,7 +99,7 @@ def test_a_kept_certificate_that_is_refused_is_replaced_once(pool: Pool, simulat
     other = Pool(simulate(options=SIMULATOR), pool.state)
     names = _rename(pool.state, pool, other)
     told = other.check("-v")
-    assert told.stdout.count("TLS-DSK was passed over: The server refuses the user's certificate: ") == 2
+    assert told.stdout.count("TLS-DSK was passed over: Certificate refused: ") == 2
     after = {path.name: path.read_bytes() for path in pool.kept()}
     assert set(after) == set(names.values())
     assert all(after[new] != before[old] for old, new in names.items())
