@@ -519,3 +519,24 @@ def test_a_token_proves_something_once_and_in_whole(lab: Lab, tmp_path: Path) ->
     assert answer(token).status == 200
     assert answer(token).status == 401  # the acceptor remembers it
     assert answer(token, BEN).status == 401
+
+
+# ------------------------------------------------------------------ certificates
+
+
+def test_a_certificate_is_got_with_a_ticket_for_the_web_service(lab: Lab, tmp_path: Path) -> None:
+    pytest.importorskip("OpenSSL", reason="comes with pip install 'check_lync_presence[tls-dsk]'")
+    both = lab.keytab("services")
+    if not both.exists():
+        for service in (SERVICE, f"HTTP/{POOL}"):
+            lab.samba.export_keytab(service, both)
+    pool = ("--offer", "tls-dsk", "--keytab", str(both))
+    keytab = {"publisher_keytab": str(lab.keytab("ann")), "publisher_password": ""}
+    done = lab.check(tmp_path, "-v", "--auth", "tls-dsk", pool=pool, **keytab)
+    assert (done.code, schemes(done)) == (0, ["TLS-DSK", "TLS-DSK"]), done.stdout
+    assert len(list((tmp_path / "state").glob("certificate-*"))) == 2
+    wrong = lab.check(
+        tmp_path, "--auth", "tls-dsk", "--state-dir", str(tmp_path / "other"), pool=pool, publisher_password="x"
+    )
+    assert wrong.code == 2
+    assert "Kerberos: the KDC refuses the password" in wrong.stdout

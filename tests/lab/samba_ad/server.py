@@ -106,7 +106,7 @@ class SambaAD(Process):
         wanted: Dict[str, object] = {"folder": str(self.folder), "base": BASE, "realm": DOMAIN.upper()}
         wanted["password"] = ADMINISTRATOR_PASSWORD
         wanted["services"] = [f"ldap/{DC}", f"ldap/{self.host}"]
-        wanted["front ends"] = {"POOL01": f"sip/{POOL}"}
+        wanted["front ends"] = {"POOL01": [f"sip/{POOL}", f"HTTP/{POOL}"]}
         wanted_json = json.dumps({**wanted, "pools": POOL_OBJECTS, "people": people})
         done = subprocess.run(
             [PYTHON, str(PROVISION)],
