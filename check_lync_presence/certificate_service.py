@@ -59,6 +59,8 @@ async def fetch(
         told = (f'{fault.code};reason="{reason}"',) if fault.code.isdigit() else ()
         text = "the pool refuses it" + ("" if told else f" ({reason.rstrip('.')})")
         raise PresenceError(Cause.PROVISIONING, f"No certificate: {text}.", None, told, "FAULT") from None
+    except TimeoutError:
+        raise _error(f"not ready within {limit.span} s", "HTTP") from None
     finally:
         web.close()
 

@@ -235,6 +235,8 @@ def settings_from(
     )
     if auth == "trusted-server":
         _check_trusted_server(values, transport, tls)
+    elif auth == "tls-dsk" or publisher.certificate is not None or subscriber.certificate is not None:
+        _check_verified("TLS-DSK", transport, tls)
     port = values.port() or DEFAULT_PORTS[transport]
     way = _one_of(values, "connect", "discover")
     scope = _one_of(values, "all_front_ends", "subscriber_target")
@@ -309,12 +311,17 @@ def _said(values: _Values, auth: str) -> str:
 def _check_trusted_server(values: _Values, transport: str, tls: TlsSettings) -> None:
     """Where no message is signed the TLS connection is all that proves who is who, at both ends."""
     name = f"{values.name('auth')} trusted-server"
+    _check_verified(name, transport, tls)
+    if tls.client_cert is None:
+        raise SettingsError(f"{name} needs the certificate of a trusted server: --client-cert and --client-key")
+
+
+def _check_verified(name: str, transport: str, tls: TlsSettings) -> None:
+    """Whose signatures anybody could make, because the keys say nothing of him, must be known by the TLS connection."""
     if transport != "tls":
         raise SettingsError(f"{name} needs TLS; use --transport tls")
     if tls.insecure:
         raise SettingsError(f"{name} needs a verified server; leave out --insecure, and give its CA with --ca-file")
-    if tls.client_cert is None:
-        raise SettingsError(f"{name} needs the certificate of a trusted server: --client-cert and --client-key")
 
 
 def _elsewhere(

@@ -389,9 +389,9 @@ class RoundTrip:
 
         async def new(offer: AuthHeader, deadline: Deadline) -> UserCertificate:
             from .certificate_service import Server, fetch
-            from .net.transport import tls_context
 
-            server = Server(self._run.context or tls_context(settings.tls), settings.target, settings.family)
+            assert self._run.context is not None  # cli: TLS-DSK without verified TLS would prove nothing
+            server = Server(self._run.context, settings.target, settings.family)
             found = await fetch(account, options, server, offer.get("sts-uri"), deadline)
             if not store.keep(account, found):
                 folders = " or ".join(settings.state_folders)

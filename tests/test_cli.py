@@ -1004,6 +1004,8 @@ def test_the_way_to_sign_in_says_what_the_server_speaks(arguments: List[str], pr
         ),
         (["--auth", "tls-dsk", "--protocol", "simple"], "--auth is tls-dsk, which a simple server does not know"),
         (["--auth", "tls-dsk", "--transport", "udp"], "Lync does not speak UDP"),
+        (["--auth", "tls-dsk", "--transport", "tcp"], "TLS-DSK needs TLS; use --transport tls"),
+        (["--auth", "tls-dsk", "--insecure"], "TLS-DSK needs a verified server; leave out --insecure"),
         (
             ["--auth", "kerberos", "--publisher-cert", "/c"],
             "--publisher-cert goes with --auth tls-dsk, not with",
@@ -1046,6 +1048,12 @@ def test_a_certificate_takes_the_place_of_a_password(tmp_path: Path) -> None:
         assert (found.publisher.certificate.subject, found.publisher.password.reveal()) == ("ann@contoso.example", "")
         assert (found.subscriber.certificate, found.subscriber.password.reveal()) == (None, "b")
         assert "PRIVATE KEY" not in repr(found)
+
+
+def test_a_certificate_is_not_shown_to_a_server_that_is_not_verified(tmp_path: Path) -> None:
+    path = str(certificate_file(tmp_path / "ann.pem", "ann@contoso.example"))
+    assert "TLS-DSK needs a verified server" in refused("--publisher-cert", path, "--insecure")
+    assert "TLS-DSK needs TLS" in refused("--publisher-cert", path, "--transport", "tcp")
 
 
 def test_the_certificate_of_the_file_is_not_used_for_another_user(tmp_path: Path) -> None:

@@ -143,8 +143,8 @@ def _public(key: Any) -> bytes:
 def context(certificate: str, key: Secret) -> SSL.Context:
     """A context that shows a certificate; both are PEM. Raises UnusableCertificate.
 
-    The peer's certificate is not looked at: a server's is the one of the connection around this handshake, where it
-    was verified.
+    The peer's certificate is not looked at: a server is verified by the TLS connection around this handshake, without
+    which there is no TLS-DSK (cli). Here the certificate is one of the front end's own, with whatever names.
     """
     chain, private = load(certificate.encode(), key.reveal().encode())
     made = SSL.Context(SSL.TLS_METHOD)
