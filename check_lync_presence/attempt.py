@@ -21,8 +21,9 @@ ASKING_SHARE = 0.25  # of the run's time, for each user that the directory is as
 
 def attempt(settings: Settings, context: Optional[ssl.SSLContext], world: World, deadline: Deadline) -> Outcome:
     """Run the round trip unless a refused password stands in its way; remember what was refused and what was not."""
-    # Who advises --ntlm-mic must let it be tried: with it, it is another sign-in.
-    guard = LockoutGuard(settings.state_folders, f"{settings.target} {settings.connect} {settings.ntlm_mic}")
+    # Who advises --ntlm-mic must let it be tried: with it, it is another sign-in. So is Kerberos, where NTLM is off.
+    way = f"{settings.ntlm_mic}{' kerberos' if settings.auth == 'kerberos' else ''}"
+    guard = LockoutGuard(settings.state_folders, f"{settings.target} {settings.connect} {way}")
     accounts = (settings.publisher, settings.subscriber)
     held_back = []
     asked = False

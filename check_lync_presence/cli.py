@@ -22,13 +22,16 @@ from .settings import (
     Account,
     AccountsFile,
     DirectorySettings,
+    Keytab,
     Secret,
     Settings,
     SettingsError,
     Thresholds,
     TlsSettings,
+    UserCertificate,
     read_accounts_file,
     read_private_file,
+    read_private_octets,
     sip_address,
 )
 from .stop import Stopped, watch_for_sigterm
@@ -36,9 +39,13 @@ from .stop import Stopped, watch_for_sigterm
 PROGRAM = "check_lync_presence"
 SYSTEM_ACCOUNTS = "/etc/check_lync_presence/accounts.ini"
 SYSTEM_STATE = "/var/lib/check_lync_presence"
+SYSTEM_KRB5 = "/etc/krb5.conf"
 PASSWORD_LIMIT = 10.0  # seconds that a password command, or standard input, may take
 MAX_PASSWORD = 64 * 1024  # octets of a line of standard input; nobody can remember more
 ACTIVITY_LABELS = ("register", "self_subscribe", "subscribe", "publish", "notify", "unregister")
+# What a way to sign in says of the server.
+PROTOCOLS = {"kerberos": "lync", "ntlm": "lync", "tls-dsk": "lync", "trusted-server": "lync", "digest": "simple"}
+KEYTAB_MAGIC = (b"\5\1", b"\5\2")  # the versions of the format
 DEFAULT_PORTS = {"tls": 5061, "tcp": 5060, "udp": 5060}
 
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})\Z")
@@ -253,16 +260,30 @@ def settings_from(
     values = _Values(arguments, keys, accounts.path if accounts is not None else "")
 
     elsewhere = _elsewhere(values, arguments, accounts, target)
-    publisher = _account("publisher", values, environment, read_stdin)
-    subscriber = _account("subscriber", elsewhere or values, environment, read_stdin)
+    auth = values.choice("auth")
+    publisher = _account("publisher", values, environment, read_stdin, auth)
+    subscriber = _account("subscriber", elsewhere or values, environment, read_stdin, auth)
     if publisher.uri.lower() == subscriber.uri.lower():
         raise SettingsError(f"publisher and subscriber are both {publisher.uri}; the check needs two users")
     transport = values.choice("transport")
-    protocol = values.choice("protocol")
+    protocol = _protocol(values, auth)
     if transport == "udp":
         if protocol == "lync":
-            raise SettingsError("Lync does not speak UDP; use --transport tls, or --protocol simple")
+            raise SettingsError(
+                f"Lync does not speak UDP; use --transport tls, or --protocol simple{_said(values, auth)}"
+            )
         protocol = "simple"
+    tls = TlsSettings(
+        ca_file=values.text("ca_file"),
+        client_cert=values.text("client_cert"),
+        client_key=values.text("client_key"),
+        minimum=values.choice("tls_min"),
+        insecure=values.flag("insecure"),
+    )
+    if auth == "trusted-server":
+        _check_trusted_server(values, transport, tls)
+    elif auth == "tls-dsk" or publisher.certificate is not None or subscriber.certificate is not None:
+        _check_verified("TLS-DSK", transport, tls)
     port = values.port() or DEFAULT_PORTS[transport]
     way = _one_of(values, "connect", "discover")
     scope = _one_of(values, "all_front_ends", "subscriber_target")
@@ -284,16 +305,10 @@ def settings_from(
         family=family,
         transport=transport,
         protocol=protocol,
-        auth=values.choice("auth"),
+        auth=auth,
         ntlm_mic=values.flag("ntlm_mic"),
         user_agent=values.text("user_agent") or f"UCCAPI/15.0.0 {PROGRAM}/{__version__}",
-        tls=TlsSettings(
-            ca_file=values.text("ca_file"),
-            client_cert=values.text("client_cert"),
-            client_key=values.text("client_key"),
-            minimum=values.choice("tls_min"),
-            insecure=values.flag("insecure"),
-        ),
+        tls=tls,
         directory=_directory(values, environment, read_stdin),
         account_state=values.choice("account_state"),
         state_folders=_state_folders(values.text("state_dir"), environment),
@@ -307,6 +322,7 @@ def settings_from(
         subscriber_connect=_connect(elsewhere.in_file("connect"), port) if elsewhere is not None else None,
         report=report,
         trace=trace,
+        krb5_config=tuple(filter(None, (environment.get("KRB5_CONFIG") or SYSTEM_KRB5).split(":"))),
     )
 
 
@@ -327,6 +343,37 @@ def _check_typed(arguments: argparse.Namespace) -> None:
         address = typed.text(role)
         if address is not None:
             sip_address(address)
+
+
+def _protocol(values: _Values, auth: str) -> str:
+    protocol = values.choice("protocol")
+    implied = PROTOCOLS.get(auth, protocol)
+    if protocol not in ("auto", implied):
+        raise SettingsError(
+            f"{values.name('auth')} is {auth}, which a {protocol} server does not know; leave out "
+            f"{values.name('protocol')}, or sign in otherwise"
+        )
+    return implied
+
+
+def _said(values: _Values, auth: str) -> str:
+    return f" ({values.name('auth')} is {auth})" if auth in PROTOCOLS else ""
+
+
+def _check_trusted_server(values: _Values, transport: str, tls: TlsSettings) -> None:
+    """Where no message is signed the TLS connection is all that proves who is who, at both ends."""
+    name = f"{values.name('auth')} trusted-server"
+    _check_verified(name, transport, tls)
+    if tls.client_cert is None:
+        raise SettingsError(f"{name} needs the certificate of a trusted server: --client-cert and --client-key")
+
+
+def _check_verified(name: str, transport: str, tls: TlsSettings) -> None:
+    """Whose signatures anybody could make, because the keys say nothing of him, must be known by the TLS connection."""
+    if transport != "tls":
+        raise SettingsError(f"{name} needs TLS; use --transport tls")
+    if tls.insecure:
+        raise SettingsError(f"{name} needs a verified server; leave out --insecure, and give its CA with --ca-file")
 
 
 def _elsewhere(
@@ -477,7 +524,9 @@ def _checked_keys(section: Dict[str, str], accounts: Optional[AccountsFile]) -> 
     return {key.replace("-", "_"): value for key, value in section.items()}
 
 
-def _account(role: str, values: _Values, environment: Mapping[str, str], read_stdin: Callable[[], str]) -> Account:
+def _account(
+    role: str, values: _Values, environment: Mapping[str, str], read_stdin: Callable[[], str], auth: str
+) -> Account:
     given = values.text(role)
     if given is None:
         raise SettingsError(f"there is no {role}; name one with --{role}, or as {role} = sip:… in the accounts file")
@@ -488,8 +537,13 @@ def _account(role: str, values: _Values, environment: Mapping[str, str], read_st
     same = in_file is not None and sip_address(in_file).lower() == uri.lower()
     use_file = same or not values.given_on_command_line(role)
     user = values.text(f"{role}_user") if use_file or values.given_on_command_line(f"{role}_user") else None
-    password = _password(role, values, use_file, environment, read_stdin)
-    if not password:
+    keytab = _keytab(role, values, use_file, auth)
+    certificate = _certificate(role, values, use_file, auth)
+    wanted = (
+        auth != "trusted-server" and not (auth == "kerberos" and keytab) and not (auth == "tls-dsk" and certificate)
+    )
+    password = _password(role, values, use_file, environment, read_stdin) if wanted else ""
+    if not password and not keytab and not certificate and auth not in ("kerberos", "trusted-server"):
         raise SettingsError(
             f"there is no password for the {role} {uri}; give it with --{role}-password-file, in the environment as "
             f"{role.upper()}_PASSWORD, or in the accounts file"
@@ -499,7 +553,44 @@ def _account(role: str, values: _Values, environment: Mapping[str, str], read_st
         (uri + user + password).encode()
     except UnicodeEncodeError:  # octets of argv or of the environment that are no text
         raise SettingsError(f"the address, the logon name or the password of the {role} is not UTF-8 text") from None
-    return Account(uri, user, Secret(password))
+    return Account(uri, user, Secret(password), keytab, certificate)
+
+
+def _keytab(role: str, values: _Values, use_file: bool, auth: str) -> Optional[Keytab]:
+    key = f"{role}_keytab"
+    given = values.given_on_command_line(key)
+    if auth not in ("auto", "kerberos", "tls-dsk"):
+        if given:
+            raise SettingsError(f"{values.name(key)} goes with --auth kerberos or tls-dsk, not with {auth}")
+        return None
+    path = values.text(key) if given or use_file else None
+    if path is None:
+        return None
+    octets = read_private_octets(path, f"{role}'s keytab", "holds Kerberos keys")
+    if not octets.startswith(KEYTAB_MAGIC):
+        raise SettingsError(
+            f"the {role}'s keytab {path} is not a keytab; ktpass or ktutil makes one, klist -k reads it"
+        )
+    import hashlib
+
+    return Keytab(path, hashlib.sha256(octets).hexdigest())
+
+
+def _certificate(role: str, values: _Values, use_file: bool, auth: str) -> Optional[UserCertificate]:
+    paths = []
+    for key in (f"{role}_cert", f"{role}_key"):
+        given = values.given_on_command_line(key)
+        if given and auth not in ("auto", "tls-dsk"):
+            raise SettingsError(f"{values.name(key)} goes with --auth tls-dsk, not with {auth}")
+        paths.append(values.text(key) if (given or use_file) and auth in ("auto", "tls-dsk") else None)
+    certificate, private_key = paths
+    if certificate is None:
+        if private_key is not None:
+            raise SettingsError(f"{values.name(f'{role}_key')} goes with a certificate; name it with --{role}-cert")
+        return None
+    from .user_certificates import read_certificate
+
+    return read_certificate(certificate, private_key, role, time.time())
 
 
 def _state_folders(chosen: Optional[str], environment: Mapping[str, str]) -> Tuple[str, ...]:

@@ -58,7 +58,7 @@ class LockoutGuard:
     def remember(self, account: Account, now: float) -> bool:
         """Note that the account's password was refused; False if there is no place to note it."""
         former = self.refusal(account)
-        folder = next(filter(_is_ours, self._folders), None) or next(filter(_make, self._folders), None)
+        folder = next(filter(is_ours, self._folders), None) or next(filter(make_ours, self._folders), None)
         if folder is None:
             return False
         path = os.path.join(folder, self._file_name(account))
@@ -96,7 +96,7 @@ class LockoutGuard:
         name = self._file_name(account)
         for folder in self._folders:
             path = os.path.join(folder, name)
-            if os.path.lexists(path) and _is_ours(folder) and _prepared(path, create=False):
+            if os.path.lexists(path) and is_ours(folder) and _prepared(path, create=False):
                 return path
         return None
 
@@ -128,7 +128,7 @@ def _is_hex(value: object) -> bool:
     return isinstance(value, str) and re.fullmatch("[0-9a-f]{1,128}", value) is not None
 
 
-def _is_ours(folder: str) -> bool:
+def is_ours(folder: str) -> bool:
     """Whether nobody else can put files into `folder`."""
     try:
         status = os.lstat(folder)
@@ -137,10 +137,10 @@ def _is_ours(folder: str) -> bool:
     return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
 
 
-def _make(folder: str) -> bool:
+def make_ours(folder: str) -> bool:
     with contextlib.suppress(OSError):
         os.makedirs(folder, mode=0o700)
-    return _is_ours(folder) and os.access(folder, os.W_OK)
+    return is_ours(folder) and os.access(folder, os.W_OK)
 
 
 def _prepared(path: str, create: bool) -> bool:
@@ -158,5 +158,5 @@ def _prepared(path: str, create: bool) -> bool:
 
 
 def _mark(account: Account, salt: str) -> str:
-    secret = f"{account.user}\0{account.password.reveal()}".encode()
+    secret = f"{account.user}\0{account.password.reveal()}{account.keytab.digest if account.keytab else ''}".encode()
     return hashlib.pbkdf2_hmac("sha256", secret, salt.encode(), _ROUNDS).hex()

@@ -49,6 +49,11 @@ def _role(role: str, cmdlet: str) -> Tuple[Option, ...]:
         Option((f"--{role}-password-file",),
                f"file whose first line is the {role}'s password, - for standard input; else the environment variable "
                f"{role.upper()}_PASSWORD, else the accounts file", metavar="FILE", cmdlet=f"{cmdlet}Credential"),
+        Option((f"--{role}-keytab",), f"keytab with the Kerberos key of the {role}, in the place of a password", metavar="FILE"),
+        Option((f"--{role}-cert",), f"PEM file of the certificate that a pool has issued to the {role}, for --auth tls-dsk in the "
+               "place of a password; without it the check gets one from the pool and keeps it", metavar="FILE"),
+        Option((f"--{role}-key",), "PEM file of its key, if it is not in the same file; private like a password file",
+               metavar="FILE"),
     )  # fmt: skip
 
 
@@ -72,10 +77,11 @@ GROUPS = (
             Option(("-6", "--ipv6"), "use IPv6 only", "flag"),
             Option(("--transport",), "how to reach the pool; default tls; udp only for SIMPLE servers", metavar="NAME", default="tls",
                    choices=("tls", "tcp", "udp")),
-            Option(("--protocol",), "what the server speaks; default auto: its challenge decides (NTLM: lync, Digest: simple)",
+            Option(("--protocol",), "what the server speaks; default auto: --auth, else its challenge decides (Digest: simple)",
                    metavar="NAME", default="auto", choices=("auto", "lync", "simple")),
             Option(("--auth",), "how to sign in; default auto: the strongest that the pool offers and that can work here",
-                   metavar="NAME", default="auto", choices=("auto", "ntlm"), cmdlet="Authentication"),
+                   metavar="NAME", default="auto", choices=("auto", "kerberos", "ntlm", "tls-dsk", "trusted-server", "digest"),
+                   cmdlet="Authentication"),
             Option(("--ntlm-mic",), "add a message integrity code to the NTLM sign-in, for domains that insist on one",
                    "flag"),
             Option(("--user-agent",), "what to call ourselves; pools can refuse clients by this name", metavar="TEXT"),
@@ -96,8 +102,10 @@ GROUPS = (
         "TLS",
         (
             Option(("--ca-file",), "PEM file of the CAs to trust, instead of the system's", metavar="FILE"),
-            Option(("--client-cert",), "PEM file of a client certificate to show", metavar="FILE"),
-            Option(("--client-key",), "PEM file of its key, if it is not in the same file", metavar="FILE"),
+            Option(("--client-cert",), "PEM file of a client certificate to show; that of a trusted server with --auth "
+                   "trusted-server", metavar="FILE"),
+            Option(("--client-key",), "PEM file of its key, if it is not in the same file; private like a password file",
+                   metavar="FILE"),
             Option(("--tls-min",), "oldest TLS version to accept; default 1.2", metavar="VERSION", default="1.2",
                    choices=("1.0", "1.1", "1.2", "1.3")),
             Option(("--insecure",), "do not verify the server's certificate; the output says so", "flag"),
@@ -140,10 +148,9 @@ GROUPS = (
                    "named range", "NAME=RANGE", repeatable=True),
             Option(("--front-ends-critical",), "CRITICAL if the number of front ends that fail is outside of this range, else "
                    "WARNING if one fails; default 0", "range", "RANGE"),
-            Option(("--certificate-warning",), "WARNING if the days that the server's certificate has left are outside of "
-                   "this range (30: for less than 30)", "range", "RANGE"),
-            Option(("--certificate-critical",), "CRITICAL if the days that the server's certificate has left are outside "
-                   "of this range", "range", "RANGE"),
+            Option(("--certificate-warning",), "WARNING if the days until the first certificate ends, the server's or our own, "
+                   "are outside of this range (30: for less than 30)", "range", "RANGE"),
+            Option(("--certificate-critical",), "CRITICAL if these days are outside of this range", "range", "RANGE"),
         ),
     ),
     Group(

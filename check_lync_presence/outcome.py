@@ -29,6 +29,11 @@ class Cause(enum.Enum):
     PROTOCOL = "protocol"
     STATUS = "status"
     REFUSED_CREDENTIALS = "refused credentials"
+    ACCOUNT = "account"
+    KERBEROS = "kerberos"
+    NOT_TRUSTED = "not trusted"
+    CERTIFICATE = "certificate of a user"
+    PROVISIONING = "provisioning of a certificate"
     HELD_BACK = "held back"
     NO_SCHEME = "no scheme"
     SIGNATURE = "signature"
@@ -120,6 +125,13 @@ class Signature(enum.Enum):
     MISSING = "missing"
 
 
+class CertificateEnd(NamedTuple):
+    """When a certificate ends (Unix time), and whose it is."""
+
+    at: float
+    whose: str
+
+
 class WireMessage(NamedTuple):
     """A SIP message as it was sent or received, secrets still in it; report cleans it.
 
@@ -157,8 +169,9 @@ class Outcome(NamedTuple):
     """What a run came to. Without failures it is a success and `latency` and `notified_after` are set.
 
     Times in seconds: `latency` from the first connection to the notification, `notified_after` from the sending of the
-    publication. `certificate_expires` is a Unix time. `remarks` are sentences that concern any verdict. `dialect` is
-    what the server turned out to speak, ``"lync"`` or ``"simple"``; what was asked for where the run ended before that.
+    publication. `certificate_expires` is the end that comes first, of the certificates that were seen. `remarks` are
+    sentences that concern any verdict. `dialect` is what the server turned out to speak, ``"lync"`` or ``"simple"``;
+    what was asked for where the run ended before that.
 
     Where all front ends of a pool were tried, `front_ends` has an Outcome for each, whose `server` is its address and
     whose `paths` lead to the servers they are named by; the whole has their failures and activities, and the longest
@@ -170,7 +183,7 @@ class Outcome(NamedTuple):
     activities: Tuple[Activity, ...]
     latency: Optional[float]
     notified_after: Optional[float]
-    certificate_expires: Optional[float]
+    certificate_expires: Optional[CertificateEnd]
     remarks: Tuple[str, ...] = ()
     messages: Tuple[WireMessage, ...] = ()
     dialect: str = "lync"

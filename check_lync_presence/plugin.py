@@ -30,6 +30,7 @@ from .outcome import (
     UNREGISTER,
     Activity,
     Cause,
+    CertificateEnd,
     Diagnosis,
     Failure,
     Outcome,
@@ -64,7 +65,7 @@ PERFDATA = {
     "notify": "from the sending of the publication to the notification of it",
     "unregister": "log-off of both users",
     "success": "1 or 0",
-    "certificate_days": "whole days that the server's certificate has left (not with --insecure)",
+    "certificate_days": "whole days until the first certificate ends, the server's or our own (not with --insecure)",
 }
 # The same with --all-front-ends, where 10.0.0.4 and 10.0.0.5 are front ends; `success` and `certificate_days` stay.
 FRONT_END_PERFDATA = {
@@ -95,6 +96,19 @@ class Staging(Protocol):
 def execute(settings: Settings, played: Optional[Staging] = None) -> NoReturn:
     """Run the check, or judge a run that is `played`, and exit with its state."""
     context = tls_context(settings.tls) if settings.transport == "tls" and played is None else None
+    if context is not None and settings.tls.client_cert is not None:
+        from .net.client_certificate import client_certificate
+
+        shown = client_certificate(settings.tls, time.time())
+        settings = settings._replace(tls=settings.tls._replace(shown=shown))
+    if settings.auth == "kerberos" and played is None:
+        from .lync.kerberos import gss_api
+
+        gss_api()
+    if settings.auth == "tls-dsk" and played is None:
+        from .user_certificates import require_extra
+
+        require_extra()
     staging = played
     if staging is None and (settings.report or settings.trace):
         from .trace.recorder import Recorder
@@ -187,9 +201,27 @@ class _Presence(nagiosplugin.Resource):
         else:
             for label, seconds in measured(outcome).items():
                 yield nagiosplugin.Metric(label, seconds, min=0, context=label)
-        if outcome.certificate_expires is not None:
-            days = int((outcome.certificate_expires - self._world.now()) // SECONDS_PER_DAY)
+        end = self.first_end()
+        if end is not None:
+            days = int((end.at - self._world.now()) // SECONDS_PER_DAY)
             yield nagiosplugin.Metric("certificate_days", days, context="certificate_days")
+
+    def first_end(self) -> Optional[CertificateEnd]:
+        """The certificate that ends first, of all that were seen and shown."""
+        end = self.outcome.certificate_expires if self.outcome is not None else None
+        return min([end, *self.own_ends()]) if end is not None else None
+
+    def own_ends(self) -> List[CertificateEnd]:
+        """When those end that somebody must renew: what a pool gives to the check is not among them."""
+        settings = self.settings
+        ends = [
+            CertificateEnd(account.certificate.ends, f"the certificate of {account.uri}")
+            for account in (settings.publisher, settings.subscriber)
+            if account.certificate is not None
+        ]
+        if settings.tls.shown is not None:
+            ends.append(CertificateEnd(settings.tls.shown.ends, f"the client certificate {settings.tls.shown.path}"))
+        return ends
 
     def _watch(self, activity: Activity) -> None:
         if activity.ended is None:
@@ -321,11 +353,16 @@ class _Summary(nagiosplugin.Summary):
             return clean(_front_ends_failed(outcome) if outcome.front_ends else what_failed(outcome, ROOM))
         text = f"{settings.publisher.uri} reached {settings.subscriber.uri} on {where} in {outcome.latency:.3f} s"
         broken = [
-            f"{result.metric.name} {decimal(result.metric.value)} is {result.hint}"
+            f"{self._name(result.metric.name)} {decimal(result.metric.value)} is {result.hint}"
             for result in results
             if result.state.code and result.metric is not None
         ]
         return clean(", ".join([text, *broken]))
+
+    def _name(self, label: str) -> str:
+        end = self._presence.first_end()
+        own = label == "certificate_days" and self._presence.own_ends()
+        return f"{label} of {end.whose}" if own and end is not None else label
 
 
 def _front_ends_failed(outcome: Outcome) -> str:

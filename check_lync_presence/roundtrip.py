@@ -11,8 +11,9 @@ from functools import partial
 from typing import Awaitable, Callable, Dict, List, NamedTuple, Optional, Protocol, Sequence, Tuple
 
 from .locate import Located, Pick, Server, locate
+from .lync.association import AuthHeader
 from .lync.endpoint import LyncEndpoint
-from .lync.mechanism import SignInOptions
+from .lync.mechanism import GetCertificate, SignInOptions
 from .net.deadline import Clock, Deadline
 from .net.resolve import Address, ResolveError, is_ip_literal, resolve
 from .net.tasks import Cancelled, Gate, Job, run, together
@@ -26,6 +27,7 @@ from .outcome import (
     UNREGISTER,
     Activity,
     Cause,
+    CertificateEnd,
     Failure,
     Outcome,
     Path,
@@ -34,7 +36,7 @@ from .outcome import (
     WireMessage,
 )
 from .refusal import Redirected
-from .settings import Account, Settings
+from .settings import Account, Settings, UserCertificate
 from .sip.uri import SipUri
 from .useragent import Token, UserAgent
 
@@ -206,7 +208,7 @@ class RoundTrip:
         self._marker = ""
         self._latency: Optional[float] = None
         self._notified_after: Optional[float] = None
-        self._expires: Optional[float] = None
+        self._expires: Optional[CertificateEnd] = None
         self._dialect = settings.spoken
         self.signed_in = Gate()
         self.over = Gate()
@@ -392,8 +394,52 @@ class RoundTrip:
 
             self._dialect = "simple"
             return SimpleEndpoint(agent, account, settings.user_agent)
-        options = SignInOptions(settings.ntlm_mic, world.hostname, world.now)
+        options = SignInOptions(
+            auth=settings.auth,
+            ntlm_mic=settings.ntlm_mic,
+            workstation=world.hostname,
+            now=world.now,
+            is_ours=lambda host: _same_organisation(host, settings.target, account.domain),
+            realm_of=self._realm_of,
+        )
+        options = options._replace(certificates=lambda: self._certificates(account, options))
         return LyncEndpoint(agent, account, world.token(12), settings.user_agent, options)
+
+    def _realm_of(self, user: str) -> str:
+        from .realms import realm_of
+
+        return realm_of(user, self._settings.krb5_config)
+
+    def _certificates(self, account: Account, options: SignInOptions) -> List[GetCertificate]:
+        """Of a user: the one given, else the one that is kept, else (where that is refused) a new one."""
+        from .user_certificates import CertificateStore
+
+        settings = self._settings
+
+        async def given(_: AuthHeader, __: Deadline) -> UserCertificate:
+            assert known is not None
+            return known
+
+        async def new(offer: AuthHeader, deadline: Deadline) -> UserCertificate:
+            from .certificate_service import Server, fetch
+
+            assert self._run.context is not None  # cli: TLS-DSK without verified TLS would prove nothing
+            server = Server(self._run.context, settings.target, settings.family)
+            found = await fetch(account, options, server, offer.get("sts-uri"), deadline)
+            if not store.keep(account, found):
+                folders = " or ".join(settings.state_folders)
+                self._remarks[account].append(
+                    f"The certificate of {account.uri} could not be kept ({folders} must be a folder of our own): the "
+                    "next run will fetch another one."
+                )
+            return found
+
+        if account.certificate is not None:
+            known: Optional[UserCertificate] = account.certificate
+            return [given]
+        store = CertificateStore(settings.state_folders, f"{settings.target} {settings.connect}")
+        known = store.stored(account, self._world.now())
+        return [new] if known is None else [given, new]
 
     async def _follow(self, target: SipUri, account: Account, chain: List[str]) -> Server:
         """Where a redirect leads."""
@@ -506,7 +552,8 @@ class RoundTrip:
         except TlsError as error:
             raise PresenceError(Cause.TLS, f"{error}.", detail=error.code) from None
         if connection.tls is not None and connection.tls.expires is not None:
-            self._expires = min(self._expires or connection.tls.expires, connection.tls.expires)
+            end = CertificateEnd(connection.tls.expires, "the server's certificate")
+            self._expires = min(self._expires or end, end)
         return UserAgent(account.uri, connection, self._world.token, run.since_start, run.messages)
 
     async def _activity(

@@ -44,12 +44,45 @@ class Secret:
         raise TypeError("a secret is not pickled")
 
 
+class Keytab(NamedTuple):
+    """A file with Kerberos keys; `digest` changes when its contents do."""
+
+    path: str
+    digest: str
+
+
+class ClientCertificate(NamedTuple):
+    """What the certificate says that we show: its file, the names that it is for, and its time (Unix)."""
+
+    path: str
+    names: Tuple[str, ...]
+    begins: float
+    ends: float
+
+
+class UserCertificate(NamedTuple):
+    """What a user proves himself with in TLS-DSK, as PEM: certificate (with what stands between it and its CA) and key.
+
+    `subject` is whom it names (CN), `ends` its end as Unix time.
+    """
+
+    certificate: str
+    key: Secret
+    subject: str
+    ends: float
+
+
 class Account(NamedTuple):
-    """A test user: SIP address (``sip:user@domain``), logon name (``DOMAIN\\name`` or UPN), password."""
+    """A test user: SIP address (``sip:user@domain``), logon name (``DOMAIN\\name`` or UPN), and what proves who he is.
+
+    The password is empty where a keytab, a ticket or a certificate takes its place.
+    """
 
     uri: str
     user: str
     password: Secret
+    keytab: Optional[Keytab] = None
+    certificate: Optional[UserCertificate] = None
 
     @property
     def address(self) -> str:
@@ -63,13 +96,17 @@ class Account(NamedTuple):
 
 
 class TlsSettings(NamedTuple):
-    """How the server proves itself. `minimum` is a TLS version as ``"1.2"``."""
+    """How the server proves itself, and we ourselves. `minimum` is a TLS version as ``"1.2"``.
+
+    `shown` is what the client certificate says, once it has been read.
+    """
 
     ca_file: Optional[str] = None
     client_cert: Optional[str] = None
     client_key: Optional[str] = None
     minimum: str = "1.2"
     insecure: bool = False
+    shown: Optional[ClientCertificate] = None
 
 
 class DirectorySettings(NamedTuple):
@@ -94,8 +131,8 @@ class Thresholds(NamedTuple):
 class Settings(NamedTuple):
     """Everything a run needs to know. Times in seconds; `family` is 4, 6 or None for both.
 
-    `subscriber_target` is the subscriber's pool where it is another one, `subscriber_connect` where to connect for it.
-    `report` and `trace` are files to write.
+    `subscriber_target` is the subscriber's pool where it is another one, `subscriber_connect` where to connect for it;
+    `krb5_config` are the files that configure Kerberos; `report` and `trace` are files to write.
     """
 
     target: str
@@ -123,6 +160,7 @@ class Settings(NamedTuple):
     subscriber_connect: Optional[Tuple[str, int]] = None
     report: Optional[str] = None
     trace: Optional[str] = None
+    krb5_config: Tuple[str, ...] = ()
 
     @property
     def spoken(self) -> str:
@@ -167,21 +205,28 @@ def sip_address(text: str) -> str:
 
 
 def read_private_file(path: str, what: str) -> str:
-    """The text of a file that holds secrets. Raises SettingsError when it cannot be read or others may.
+    """The text of a file that holds passwords. Raises SettingsError when it cannot be read or others may."""
+    try:
+        text = read_private_octets(path, what, "may hold passwords").decode()
+    except UnicodeDecodeError:
+        raise SettingsError(f"the {what} {path} is not UTF-8 text; save it as UTF-8") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_private_octets(path: str, what: str, holds: str) -> bytes:
+    """What stands in a file that `holds` secrets. Raises SettingsError when it cannot be read or others may.
 
     The permissions are those of the opened file, so that nobody can exchange it in between.
     """
     try:
-        with open(path, encoding="utf-8", opener=_open_at_once) as file:
-            _refuse_public(path, what, os.fstat(file.fileno()))
-            text = file.read(MAX_FILE + 1)
+        with open(path, "rb", opener=_open_at_once) as file:
+            _refuse_public(path, what, holds, os.fstat(file.fileno()))
+            octets = file.read(MAX_FILE + 1)
     except OSError as error:
         raise SettingsError(f"cannot read the {what} {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise SettingsError(f"the {what} {path} is not UTF-8 text; save it as UTF-8") from None
-    if len(text) > MAX_FILE:
+    if len(octets) > MAX_FILE:
         raise SettingsError(f"the {what} {path} is larger than {MAX_FILE // 1024} KiB; is it the right file?")
-    return text
+    return octets
 
 
 def read_accounts_file(path: str) -> AccountsFile:
@@ -203,14 +248,13 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)  # a pipe that nobody writes to would be waited for until the timeout
 
 
-def _refuse_public(path: str, what: str, status: os.stat_result) -> None:
+def _refuse_public(path: str, what: str, holds: str, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise SettingsError(f"the {what} {path} is not a regular file")
     mode = stat.S_IMODE(status.st_mode)
     if mode & ~0o640:
         raise SettingsError(
-            f"the {what} {path} has mode {mode:04o} and may hold passwords; "
-            f"make it private with: chmod {mode & 0o640:04o} {path}"
+            f"the {what} {path} has mode {mode:04o} and {holds}; make it private with: chmod {mode & 0o640:04o} {path}"
         )
     if status.st_uid not in (0, os.geteuid()) and status.st_uid >= ORDINARY_UID:
         raise SettingsError(

@@ -11,7 +11,7 @@ import contextlib
 from typing import Callable, Dict, List, Optional, Protocol, Tuple, Union
 
 from .net.deadline import Clock, Deadline
-from .net.transport import Connection, PeerGoneError, TransportError, UnreachableError
+from .net.transport import Connection, PeerGoneError, TlsError, TransportError, UnreachableError
 from .outcome import Cause, PresenceError, Signature, WireMessage
 from .sip.dialog import Dialog
 from .sip.framing import StreamFramer, read_datagram
@@ -135,7 +135,7 @@ class UserAgent:
         except PeerGoneError:  # that this is noticed here and not at the next look is chance: it is the same fault
             raise self._closed() from None
         except TransportError as error:
-            raise PresenceError(Cause.CLOSED, f"{error}.", detail=str(self.connection.peer)) from None
+            raise self._broken(error) from None
 
     async def _receive(self, deadline: Deadline) -> None:
         """Wait for octets and deal with the messages that they complete."""
@@ -149,7 +149,7 @@ class UserAgent:
         except UnreachableError as error:
             raise PresenceError(Cause.CONNECT, f"{error}.") from None
         except TransportError as error:
-            raise PresenceError(Cause.CLOSED, f"{error}.", detail=str(self.connection.peer)) from None
+            raise self._broken(error) from None
         except ParseError as error:
             self._record_rest()
             raise PresenceError(
@@ -216,6 +216,11 @@ class UserAgent:
             return self.guard.accept(message)
         finally:
             self._record(False, message, self.guard.signature)
+
+    def _broken(self, error: TransportError) -> PresenceError:
+        if isinstance(error, TlsError):
+            return PresenceError(Cause.TLS, f"{error}.", detail=error.code)
+        return PresenceError(Cause.CLOSED, f"{error}.", detail=str(self.connection.peer))
 
     def _closed(self) -> PresenceError:
         self._record_rest()

@@ -63,6 +63,14 @@ def write_accounts(path: Path, text: str = ACCOUNTS, mode: int = 0o600) -> Path:
     return path
 
 
+def write_keytab(path: Path, mode: int = 0o600) -> Path:
+    """A keytab without keys."""
+    path.touch(mode=0o600)
+    path.write_bytes(b"\5\2")
+    path.chmod(mode)
+    return path
+
+
 def environment(**extra: str) -> Dict[str, str]:
     """The tests' environment without what would reach the check from the outside."""
     kept = {key: value for key, value in os.environ.items() if not key.endswith("_PASSWORD")}
@@ -91,9 +99,9 @@ def run_check(*arguments: str, stdin: Optional[str] = None, limit: float = 60.0,
 class Simulator(SimulatorProcess):
     """A running lync-presence-simulator, and the check against it."""
 
-    def __init__(self, accounts: Path, *arguments: str) -> None:
+    def __init__(self, accounts: Path, *arguments: str, **extra: str) -> None:
         self.accounts = accounts
-        super().__init__(accounts, *arguments, env=environment())
+        super().__init__(accounts, *arguments, env=environment(**extra))
 
     def check(self, *arguments: str, at: str = "127.0.0.1", **keywords: Any) -> Finished:
         """Run the check `at` a front end of this simulator: over TLS, else TCP, else UDP, as it listens."""

@@ -21,7 +21,17 @@ from check_lync_presence import __version__, cli
 from check_lync_presence.options import Option, all_options
 from check_lync_presence.settings import DirectorySettings, Settings, SettingsError
 
-from .commands import ACCOUNTS, ANN_PASSWORD, BEN_PASSWORD, Finished, environment, run_check, write_accounts
+from .certificates import user_certificate
+from .commands import (
+    ACCOUNTS,
+    ANN_PASSWORD,
+    BEN_PASSWORD,
+    Finished,
+    environment,
+    run_check,
+    write_accounts,
+    write_keytab,
+)
 from .loopback import Server, until_closed
 from .strategies import many
 from .transcripts import POOL
@@ -451,7 +461,7 @@ def test_over_udp_there_is_no_lync_to_look_for() -> None:
         ("--transport", "sctp"),
         ("--transport", "TLS"),
         ("--protocol", "sip"),
-        ("--auth", "kerberos"),
+        ("--auth", "Kerberos"),
         ("--tls-min", "1.4"),
         ("--auth", ""),
     ],
@@ -869,6 +879,12 @@ IN_FILE: Dict[str, Tuple[str, str, Any]] = {
     "subscriber": ("sip:eve@contoso.example", "subscriber.uri", "sip:eve@contoso.example"),
     "subscriber_user": ("eve@contoso.example", "subscriber.user", "eve@contoso.example"),
     "subscriber_password_file": ("SECRET", "subscriber.password", "from the file"),
+    "publisher_keytab": ("KEYTAB", "publisher.keytab.path", "KEYTAB"),
+    "subscriber_keytab": ("KEYTAB", "subscriber.keytab.path", "KEYTAB"),
+    "publisher_cert": ("CERTIFICATE", "publisher.certificate.subject", "eve@contoso.example"),
+    "publisher_key": ("CERTIFICATE", "publisher.certificate.subject", "eve@contoso.example"),
+    "subscriber_cert": ("CERTIFICATE", "subscriber.certificate.subject", "eve@contoso.example"),
+    "subscriber_key": ("CERTIFICATE", "subscriber.certificate.subject", "eve@contoso.example"),
     "ca_file": ("/etc/ssl/ca with blank.pem", "tls.ca_file", "/etc/ssl/ca with blank.pem"),
     "client_cert": ("c.pem", "tls.client_cert", "c.pem"),
     "client_key": ("k.pem", "tls.client_key", "k.pem"),
@@ -912,6 +928,13 @@ def reach(found: Settings, name: str) -> Any:
     return value.reveal() if hasattr(value, "reveal") else value
 
 
+def certificate_file(path: Path, name: str) -> Path:
+    """A file with a user's certificate and its key."""
+    pytest.importorskip("OpenSSL", reason="comes with pip install 'check_lync_presence[tls-dsk]'")
+    certificate = user_certificate(name)
+    return write_accounts(path, certificate.certificate + certificate.key.reveal())
+
+
 @pytest.mark.parametrize("key", IN_FILE)
 @pytest.mark.parametrize("writing", ["{}", "hyphens", "upper"])
 def test_every_option_can_be_set_in_the_file(tmp_path: Path, key: str, writing: str) -> None:
@@ -923,13 +946,175 @@ def test_every_option_can_be_set_in_the_file(tmp_path: Path, key: str, writing: 
         lines.update({"ldap_uri": "ldaps://dc01.contoso.example", "ldap_bind": "reader", "ldap_password": "c"})
     if key.endswith("_password_file"):
         del lines[key[: -len("_file")]]
-    lines[key] = text.replace("SECRET", str(secret))
+    keytab = write_keytab(tmp_path / "keytab")
+    value = str(keytab) if value == "KEYTAB" else value
+    if text == "CERTIFICATE":
+        text = str(certificate_file(tmp_path / "eve.pem", "eve@contoso.example"))
+        lines[key.replace("_key", "_cert")] = text
+    lines[key] = text.replace("SECRET", str(secret)).replace("KEYTAB", str(keytab))
     if writing == "hyphens":
         lines = {name.replace("_", "-"): line for name, line in lines.items()}
     elif writing == "upper":
         lines = {name.upper(): line for name, line in lines.items()}
     path = file_with(tmp_path, "".join(f"{name} = {line}\n" for name, line in lines.items()))
     assert reach(settings("-H", POOL, "--accounts", str(path), env={}), name) == value
+
+
+# ------------------------------------------------------------------ signing in
+
+
+CERTIFICATE = ("--client-cert", "/etc/pool.pem")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "protocol"),
+    [
+        ([], "auto"),
+        (["--auth", "auto", "--protocol", "lync"], "lync"),
+        (["--auth", "ntlm"], "lync"),
+        (["--auth", "kerberos"], "lync"),
+        (["--auth", "kerberos", "--protocol", "lync"], "lync"),
+        (["--auth", "trusted-server", *CERTIFICATE], "lync"),
+        (["--auth", "digest"], "simple"),
+        (["--auth", "digest", "--transport", "udp"], "simple"),
+        (["--auth", "digest", "--protocol", "simple"], "simple"),
+    ],
+)
+def test_the_way_to_sign_in_says_what_the_server_speaks(arguments: List[str], protocol: str) -> None:
+    assert settings("-H", POOL, *USERS, *arguments).protocol == protocol
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--auth", "digest", "--protocol", "lync"], "--auth is digest, which a lync server does not know"),
+        (["--auth", "ntlm", "--protocol", "simple"], "--auth is ntlm, which a simple server does not know"),
+        (["--auth", "kerberos", "--protocol", "simple"], "--auth is kerberos, which a simple server does not know"),
+        (["--auth", "kerberos", "--transport", "udp"], "Lync does not speak UDP"),
+        (["--auth", "trusted-server"], "needs the certificate of a trusted server: --client-cert and --client-key"),
+        (["--auth", "trusted-server", *CERTIFICATE, "--transport", "tcp"], "--auth trusted-server needs TLS"),
+        (["--auth", "trusted-server", *CERTIFICATE, "--transport", "udp"], "Lync does not speak UDP"),
+        (["--auth", "trusted-server", *CERTIFICATE, "--insecure"], "--auth trusted-server needs a verified server"),
+        (["--auth", "trusted-server", *CERTIFICATE, "--protocol", "simple"], "which a simple server does not know"),
+        (
+            ["--auth", "ntlm", "--publisher-keytab", "/etc/ann"],
+            "--publisher-keytab goes with --auth kerberos or tls-dsk, not with ntlm",
+        ),
+        (
+            ["--auth", "kerberos", "--publisher-keytab", "/nowhere/k"],
+            "cannot read the publisher's keytab /nowhere/k: No",
+        ),
+        (["--auth", "tls-dsk", "--protocol", "simple"], "--auth is tls-dsk, which a simple server does not know"),
+        (["--auth", "tls-dsk", "--transport", "udp"], "Lync does not speak UDP"),
+        (["--auth", "tls-dsk", "--transport", "tcp"], "TLS-DSK needs TLS; use --transport tls"),
+        (["--auth", "tls-dsk", "--insecure"], "TLS-DSK needs a verified server; leave out --insecure"),
+        (
+            ["--auth", "kerberos", "--publisher-cert", "/c"],
+            "--publisher-cert goes with --auth tls-dsk, not with",
+        ),
+        (["--auth", "ntlm", "--subscriber-key", "/k"], "--subscriber-key goes with --auth tls-dsk, not with ntlm"),
+        (["--publisher-key", "/k"], "--publisher-key goes with a certificate; name it with --publisher-cert"),
+        (["--subscriber-keytab", "/dev/null"], "the subscriber's keytab /dev/null is not a regular file"),
+    ],
+)
+def test_ways_to_sign_in_that_contradict_something_are_refused(arguments: List[str], words: str) -> None:
+    assert words in refused(*arguments)
+
+
+def test_a_keytab_that_others_may_read_is_refused(tmp_path: Path) -> None:
+    path = write_keytab(tmp_path / "ann.keytab", 0o644)
+    text = (
+        f"the publisher's keytab {path} has mode 0644 and holds Kerberos keys; make it private with: chmod 0640 {path}"
+    )
+    assert refused("--publisher-keytab", str(path)) == text
+
+
+def test_what_is_no_keytab_is_refused(tmp_path: Path) -> None:
+    path = write_accounts(tmp_path / "ann.keytab", "password")
+    assert f"the publisher's keytab {path} is not a keytab" in refused("--publisher-keytab", str(path))
+
+
+def test_a_keytab_takes_the_place_of_a_password(tmp_path: Path) -> None:
+    path = str(write_keytab(tmp_path / "keytab"))
+    found = settings("-H", POOL, *USERS, "--publisher-keytab", path, env={"SUBSCRIBER_PASSWORD": "b"})
+    assert found.publisher.keytab is not None
+    assert (found.publisher.keytab.path, found.publisher.password.reveal()) == (path, "")
+    assert (found.subscriber.keytab, found.subscriber.password.reveal()) == (None, "b")
+
+
+def test_a_certificate_takes_the_place_of_a_password(tmp_path: Path) -> None:
+    path = str(certificate_file(tmp_path / "ann.pem", "ann@contoso.example"))
+    for auth in ("auto", "tls-dsk"):
+        found = settings("-H", POOL, *USERS, "--auth", auth, "--publisher-cert", path, env={"SUBSCRIBER_PASSWORD": "b"})
+        assert found.publisher.certificate is not None
+        assert (found.publisher.certificate.subject, found.publisher.password.reveal()) == ("ann@contoso.example", "")
+        assert (found.subscriber.certificate, found.subscriber.password.reveal()) == (None, "b")
+        assert "PRIVATE KEY" not in repr(found)
+
+
+def test_a_certificate_is_not_shown_to_a_server_that_is_not_verified(tmp_path: Path) -> None:
+    path = str(certificate_file(tmp_path / "ann.pem", "ann@contoso.example"))
+    assert "TLS-DSK needs a verified server" in refused("--publisher-cert", path, "--insecure")
+    assert "TLS-DSK needs TLS" in refused("--publisher-cert", path, "--transport", "tcp")
+
+
+def test_the_certificate_of_the_file_is_not_used_for_another_user(tmp_path: Path) -> None:
+    path = certificate_file(tmp_path / "ann.pem", "ann@contoso.example")
+    file = str(file_with(tmp_path, TWO_USERS + f"publisher_cert = {path}\n"))
+    assert settings("-H", POOL, "--accounts", file, env={}).publisher.certificate is not None
+    other = settings("-H", POOL, "--accounts", file, "--publisher", "eve@contoso.example", env=PASSWORDS)
+    assert other.publisher.certificate is None
+    assert settings("-H", POOL, "--accounts", file, "--auth", "ntlm", env=PASSWORDS).publisher.certificate is None
+
+
+def test_another_keytab_has_another_digest(tmp_path: Path) -> None:
+    first = write_keytab(tmp_path / "keytab")
+    before = settings("-H", POOL, *USERS, "--publisher-keytab", str(first)).publisher
+    first.write_bytes(first.read_bytes() + b"another key")
+    after = settings("-H", POOL, *USERS, "--publisher-keytab", str(first)).publisher
+    assert before.keytab != after.keytab
+
+
+def test_the_keytab_of_the_file_is_not_used_for_another_user(tmp_path: Path) -> None:
+    path = write_keytab(tmp_path / "keytab")
+    file = str(file_with(tmp_path, TWO_USERS + f"publisher_keytab = {path}\n"))
+    assert settings("-H", POOL, "--accounts", file, env={}).publisher.keytab is not None
+    env = {"PUBLISHER_PASSWORD": "e"}
+    other = settings("-H", POOL, "--accounts", file, "--publisher", "sip:eve@contoso.example", env=env)
+    assert other.publisher.keytab is None
+
+
+@pytest.mark.parametrize("arguments", [["--auth", "kerberos"], ["--auth", "trusted-server", *CERTIFICATE]])
+def test_a_ticket_or_a_certificate_needs_no_password(arguments: List[str]) -> None:
+    found = settings("-H", POOL, *USERS, *arguments, env={})
+    assert not found.publisher.password
+    assert not found.subscriber.password
+
+
+def test_who_needs_no_password_asks_for_none(tmp_path: Path) -> None:
+    keytab = write_keytab(tmp_path / "keytab")
+    commands = "publisher_password_command = /nowhere/a\nsubscriber_password_command = /nowhere/b\n"
+    users = "publisher = ann@contoso.example\nsubscriber = ben@contoso.example\n"
+    keytabs = f"publisher_keytab = {keytab}\nsubscriber_keytab = {keytab}\n"
+    file = str(file_with(tmp_path, users + commands + keytabs))
+    settings("-H", POOL, "--accounts", file, "--auth", "kerberos", env={})
+    settings("-H", POOL, "--accounts", file, "--auth", "trusted-server", *CERTIFICATE, env={})
+    with pytest.raises(SettingsError, match="publisher_password_command"):
+        settings("-H", POOL, "--accounts", file, "--auth", "ntlm", env={})
+
+
+@pytest.mark.parametrize(
+    ("env", "files"),
+    [
+        ({}, ("/etc/krb5.conf",)),
+        ({"KRB5_CONFIG": ""}, ("/etc/krb5.conf",)),
+        ({"KRB5_CONFIG": "/a:/b"}, ("/a", "/b")),
+    ],
+)
+def test_the_configuration_of_kerberos_is_the_one_that_libkrb5_reads(
+    env: Dict[str, str], files: Tuple[str, ...]
+) -> None:
+    assert settings("-H", POOL, *USERS, env={**PASSWORDS, **env}).krb5_config == files
 
 
 TWO_POOLS = """

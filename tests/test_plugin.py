@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from check_lync_presence import plugin
-from check_lync_presence.diagnosis import _SCHEMES, _STATUS, _TLS, accounts
+from check_lync_presence.diagnosis import _KERBEROS, _SCHEMES, _STATUS, _TLS, _TLS_DSK, accounts
 from check_lync_presence.diagnosis.ms_diagnostics import ADVICE
 from check_lync_presence.directory import Finding
 from check_lync_presence.directory import Report as DirectoryReport
@@ -26,18 +26,28 @@ from check_lync_presence.outcome import (
     UNREGISTER,
     Activity,
     Cause,
+    CertificateEnd,
     Failure,
     Outcome,
 )
 from check_lync_presence.plugin import PERFDATA, decimal, measured
 from check_lync_presence.roundtrip import _NOBODYS
-from check_lync_presence.settings import Account, DirectorySettings, Secret, Settings, Thresholds, TlsSettings
+from check_lync_presence.settings import (
+    Account,
+    ClientCertificate,
+    DirectorySettings,
+    Secret,
+    Settings,
+    Thresholds,
+    TlsSettings,
+)
 
 from .commands import Finished
 from .samples import ACTIVITIES, ANN, BEN, failed, failure, settings, success
 from .strategies import many
 
 Report = Callable[..., Finished]
+SERVERS = "the server's certificate"
 DAY = 86400
 
 
@@ -147,7 +157,7 @@ def test_a_success_is_ok(report: Report) -> None:
 
 
 def test_every_label_is_documented(report: Report) -> None:
-    result = report(success(certificate_expires=time.time() + 90.5 * DAY))
+    result = report(success(certificate_expires=CertificateEnd(time.time() + 90.5 * DAY, SERVERS)))
     assert set(result.perfdata) == set(PERFDATA)
 
 
@@ -207,7 +217,7 @@ def test_the_certificate_has_thresholds_of_its_own(
     report: Report, days: float, warning: str, critical: str, code: int, shown: str
 ) -> None:
     told = limits({"certificate_days": warning} if warning else {}, {"certificate_days": critical} if critical else {})
-    result = report(success(certificate_expires=time.time() + days * DAY), told)
+    result = report(success(certificate_expires=CertificateEnd(time.time() + days * DAY, SERVERS)), told)
     assert result.code == code
     assert result.perfdata["certificate_days"] == f"{shown};{warning};{critical}".rstrip(";")
 
@@ -312,6 +322,11 @@ def every_kind() -> Iterator[Tuple[str, Tuple[Failure, ...]]]:
         Cause.PROTOCOL: "The answer is not SIP: a line of the message head is not a header field.",
         Cause.STATUS: "480, Temporarily Unavailable",
         Cause.REFUSED_CREDENTIALS: "401, Unauthorized",
+        Cause.ACCOUNT: "Kerberos: account disabled, locked or expired.",
+        Cause.KERBEROS: "Kerberos: no such user as ann@CONTOSO.EXAMPLE.",
+        Cause.NOT_TRUSTED: "401, Unauthorized",
+        Cause.CERTIFICATE: "Certificate refused: unsupported certificate.",
+        Cause.PROVISIONING: "No certificate: no answer from pool01.contoso.example:443 within 15 s.",
         Cause.HELD_BACK: "No attempt, refused since 2026-01-31 12:59 UTC.",
         Cause.NO_SCHEME: "The server does not offer NTLM; it offers Kerberos, TLS-DSK.",
         Cause.SIGNATURE: "The answer to SUBSCRIBE has a repeated sequence number.",
@@ -334,6 +349,12 @@ def every_kind() -> Iterator[Tuple[str, Tuple[Failure, ...]]]:
         yield fault, (failure(Cause.TLS, texts[Cause.TLS], detail=fault),)
     for scheme in _SCHEMES:
         yield scheme, (failure(Cause.NO_SCHEME, texts[Cause.NO_SCHEME], detail=scheme),)
+    for trouble in _KERBEROS:
+        cause = Cause.ACCOUNT if trouble == "PASSWORD" else Cause.KERBEROS
+        yield trouble, (failure(cause, texts[cause], REGISTER, ANN.uri, detail=trouble),)
+    for trouble in _TLS_DSK:
+        cause = Cause.CERTIFICATE if trouble == "OTHER" else Cause.PROVISIONING
+        yield trouble, (failure(cause, texts[cause], REGISTER, ANN.uri, detail=trouble),)
     for status in _STATUS:
         yield (
             str(status),
@@ -363,7 +384,10 @@ KINDS = dict(every_kind())
 def test_every_kind_of_failure_fits_the_monitoring_system(report: Report, kind: str) -> None:
     done = tuple(activity for activity in ACTIVITIES if activity.name != NOTIFY)
     outcome = failed(
-        *KINDS[kind], activities=done, notified_after=0.1234567, certificate_expires=time.time() + 600 * DAY
+        *KINDS[kind],
+        activities=done,
+        notified_after=0.1234567,
+        certificate_expires=CertificateEnd(time.time() + 600 * DAY, SERVERS),
     )
     ranges = dict.fromkeys(("latency", "notify", "register", "certificate_days"), "@10.5:20.5")
     result = report(outcome, limits(ranges, ranges))
@@ -408,10 +432,36 @@ def test_what_the_directory_says_fits_too(
     assert len(result.stdout.encode()) < 1024
 
 
+def client_certificate(days: float) -> TlsSettings:
+    return TlsSettings(shown=ClientCertificate("/etc/c.pem", ("x",), 0.0, time.time() + days * DAY))
+
+
+@pytest.mark.parametrize(
+    ("server", "client", "days", "whose"),
+    [
+        (90.5, 5.5, 5, "the client certificate /etc/c.pem"),
+        (5.5, 90.5, 5, "the server's certificate"),
+    ],
+)
+def test_of_two_certificates_the_one_that_ends_first_counts_and_is_named(
+    report: Report, server: float, client: float, days: int, whose: str
+) -> None:
+    told = limits({"certificate_days": "30:"}, {})._replace(tls=client_certificate(client))
+    result = report(success(certificate_expires=CertificateEnd(time.time() + server * DAY, SERVERS)), told)
+    assert result.code == 1
+    assert result.perfdata["certificate_days"] == f"{days};30:"
+    assert f"certificate_days of {whose} {days} is outside range 30:" in result.first_line
+
+
+def test_a_client_certificate_alone_is_not_measured(report: Report) -> None:
+    result = report(success(certificate_expires=None), settings(tls=client_certificate(5.5)))
+    assert "certificate_days" not in result.perfdata
+
+
 def test_the_longest_success_fits_too(report: Report) -> None:
     ranges = {label: "@10.5:20.5" for label in PERFDATA if label != "success"}
     told = limits(ranges, ranges)._replace(tls=TlsSettings(insecure=True))
-    result = report(success(certificate_expires=time.time() + 600 * DAY), told)
+    result = report(success(certificate_expires=CertificateEnd(time.time() + 600 * DAY, SERVERS)), told)
     assert len(result.stdout.encode()) < 1024
     assert result.code == 0
 

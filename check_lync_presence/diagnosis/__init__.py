@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Collection, Dict, List, Mapping
 
 from ..outcome import NOTIFY, REGISTER, SUBSCRIBE, Cause, Diagnosis, Failure, Outcome, Seen
-from ..settings import Account, Settings
+from ..settings import Account, Settings, TlsSettings
 from ..simple.identity import digest_user
 from . import ms_diagnostics, simple
 
@@ -48,10 +48,17 @@ def _from_the_server(failure: Failure, dialect: str) -> str:
 
 def _advice(template: str, failures: List[Failure], settings: Settings, dialect: str) -> str:
     accounts = list(dict.fromkeys(subject(failure, settings) for failure in failures))
-    if failures[0].cause is Cause.REFUSED_CREDENTIALS and len(accounts) > 1:
+    if failures[0].cause is Cause.REFUSED_CREDENTIALS and len(accounts) > 1 and template not in _KERBEROS.values():
         template = simple.BOTH_REFUSED if dialect == "simple" else _BOTH_REFUSED
     if failures[0].cause is Cause.RESOLVE:
         template = _not_resolved(failures[0].detail, settings)
+    if template == _CAUSES[Cause.NO_SCHEME]:
+        if settings.auth == "kerberos":
+            template = _NO_KERBEROS
+        elif settings.auth == "tls-dsk":
+            template = _NO_TLS_DSK
+        elif settings.auth == "auto" and "Kerberos" in failures[0].detail:
+            template += _OR_KERBEROS
     names = {
         "domain": settings.publisher.domain,
         "user": " and ".join(account.uri for account in accounts),
@@ -61,8 +68,16 @@ def _advice(template: str, failures: List[Failure], settings: Settings, dialect:
         "transport": "UDP" if settings.transport == "udp" else "TCP",
         "detail": failures[0].detail or "What answers there",
         "files": _files(failures),
+        "certificate": _certificate(settings.tls),
+        "subject": accounts[0].certificate.subject if accounts[0].certificate is not None else "somebody else",
     }
     return template.format_map(names)
+
+
+def _certificate(tls: TlsSettings) -> str:
+    """What a server calls us by our certificate; the file, where it names nobody."""
+    names = tls.shown.names if tls.shown is not None else ()
+    return names[0] if names else tls.client_cert or "the certificate"
 
 
 def _where(failures: List[Failure], settings: Settings) -> str:
@@ -139,8 +154,14 @@ def _of_lync(failure: Failure) -> str:
         for code in codes(failure):
             if code in ms_diagnostics.ADVICE:
                 return ms_diagnostics.ADVICE[code]
+    if failure.cause is Cause.KERBEROS and _CLOCKS_DIFFER in codes(failure):  # other codes speak of passwords
+        return ms_diagnostics.ADVICE[_CLOCKS_DIFFER]
     if failure.cause is Cause.STATUS:
         return (_STATUS.get(failure.status or 0) or _STATUS_OTHER) + _wish(failure)
+    if failure.cause in (Cause.CERTIFICATE, Cause.PROVISIONING):
+        return _TLS_DSK.get(failure.detail) or _CAUSES[failure.cause]
+    if failure.cause in (Cause.KERBEROS, Cause.ACCOUNT, Cause.REFUSED_CREDENTIALS):
+        return _KERBEROS.get(failure.detail) or _CAUSES[failure.cause]
     return _CAUSES[failure.cause]
 
 
@@ -168,6 +189,16 @@ _CAUSES = {
     "devices in between.",
     Cause.REFUSED_CREDENTIALS: "The pool refuses the logon name {logon} or its password: check both, and that the account is "
     "not locked, disabled or expired (Get-ADUser, Unlock-ADAccount). Every further attempt may lock it out.",
+    Cause.ACCOUNT: "Check the account {logon} (Get-ADUser -Properties *): Enable-ADAccount, Unlock-ADAccount or "
+    "Clear-ADAccountExpiration mends it.",
+    Cause.KERBEROS: "The pool does not take the ticket: check that its service name is on one account only (setspn -X) and that "
+    "its servers have the present key (klist, Test-ComputerSecureChannel); klist here shows the ticket.",
+    Cause.NOT_TRUSTED: "The pool does not know {certificate} as a trusted server: New-CsTrustedApplicationPool -Identity "
+    "{certificate} -Registrar {pool}, then Enable-CsTopology; the certificate's subject must be that very name.",
+    Cause.CERTIFICATE: "Check that this pool has issued the certificate to {user} (Get-CsClientCertificate -Identity), and its end; "
+    "without --publisher-cert and --subscriber-cert the check gets new ones from the pool.",
+    Cause.PROVISIONING: "TLS-DSK needs the pool's web services: check IIS on the front ends (RTC web sites, CertProv) and that port 443 "
+    "is open from here, or give certificates with --publisher-cert and --subscriber-cert.",
     Cause.HELD_BACK: "The check does not try a refused password again, so as not to lock {logon} out: store the right one (it is "
     "tried at once), or remove {files} to try this one again.",
     Cause.NO_SCHEME: "Allow NTLM on the pool: Set-CsProxyConfiguration -UseNtlmForClientToProxyAuth $true",
@@ -204,6 +235,38 @@ _SOURCES = {
     "--subscriber-target": "Check the name given with --subscriber-target, and the name servers of this host.",
     "redirect": "The server redirects to {detail}: check that name, and that the name servers of this host know it.",
 }
+_CLOCKS_DIFFER = 1013  # ms-diagnostics
+# What libkrb5 complains of.
+_KERBEROS = {
+    "REFUSED": "Store the right password of {logon}, or make its keytab anew (ktpass, ktutil): a new password makes old "
+    "keytabs useless. Every further attempt may lock it out.",
+    "CLIENT": "Check the logon name {logon}: a UPN or sAMAccountName of that realm (Get-ADUser). Kerberos names may differ from "
+    "SIP addresses.",
+    "SERVICE": "Register that service name on the account of the front end: setspn -S; setspn -Q shows who has it "
+    "(Enable-CsComputer on the front end does it too).",
+    "PASSWORD": "Set another password for {logon} (Set-ADAccountPassword) and store it here; test users need -PasswordNeverExpires "
+    "$true and -ChangePasswordAtLogon $false.",
+    "EXPIRED": "Renew it before it ends (kinit, k5start, or a keytab with publisher_keytab and subscriber_keytab).",
+    "TICKET": "Get one with kinit into the cache that the check reads (KRB5CCNAME; two users need DIR: or KCM:), or give a "
+    "password or a keytab.",
+    "SKEW": ms_diagnostics.ADVICE[_CLOCKS_DIFFER],
+    "REALM": "Name the realm and its KDCs in krb5.conf, or check the SRV records _kerberos._udp of the realm.",
+    "KDC": "Check krb5.conf, and that the domain controllers answer on port 88 (TCP and UDP) from here; with --auth ntlm the check "
+    "needs none.",
+    "OTHER": "Try it by hand as the user that runs the check: KRB5_TRACE=/dev/stdout kinit, then kvno with the service's name.",
+    "FOREIGN": "The check asks for no ticket for hosts outside of the pool's and the users' domains: check -H and --connect.",
+}
+_NO_KERBEROS = "Allow Kerberos on the pool: Set-CsProxyConfiguration -UseKerberosForClientToProxyAuth $true"
+_OR_KERBEROS = ", or let the check use Kerberos: pip install 'check_lync_presence[kerberos]', and name the realm of the users in krb5.conf."
+_TLS_DSK = {
+    "OTHER": "The certificate of {user} is for {subject}: give each user one of his own.",
+    "FAULT": "The pool issues no certificate to {user}: check Get-CsClientCertificate and Set-CsWebServiceConfiguration "
+    "-UseCertificateAuth $true, or sign in otherwise (--auth).",
+    "EXPIRED": "Check the clocks of the front ends and of this host, and Get-CsWebServiceConfiguration (DefaultValidityPeriodHours).",
+    "TLS": "Check the certificate of the pool's web services (Get-CsCertificate -Type WebServicesInternal): its names, its end, "
+    "and its issuer (--ca-file).",
+}
+_NO_TLS_DSK = "Allow TLS-DSK on the pool: Set-CsProxyConfiguration -UseCertificateForClientToProxyAuth $true"
 _NOT_DISCOVERED = (
     "Check the SRV records of {domain} and the name servers of this host, or leave out --discover and name the server."
 )
@@ -236,6 +299,10 @@ _RENEW = "Renew the server's certificate (Request-CsCertificate, Set-CsCertifica
 _ISSUER = "The issuer of the certificate is not known here: give the company's root certificate with --ca-file."
 _NAMES = "The certificate is for other names: check that -H has the pool's FQDN as the certificate has it."
 _PLAIN = "What listens on port {port} does not speak TLS: check --port; for SIP without TLS use --transport tcp."
+_OUR_CERTIFICATE = (
+    "The server refuses our certificate {certificate}: check its issuer (the server must trust it), its end and its purposes "
+    "(client and server authentication)."
+)
 _OLD = "Lync 2013 hosts may offer TLS 1.0 only: update them, or allow it here with --tls-min 1.0."
 _TLS_OTHER = "Check the certificate and the TLS settings of {pool}, and devices in between."
 
@@ -255,5 +322,15 @@ _TLS = {
     "UNSUPPORTED_PROTOCOL": _OLD,
     "TLSV1_ALERT_PROTOCOL_VERSION": _OLD,
     "UNSAFE_LEGACY_RENEGOTIATION_DISABLED": _OLD,
+    "SSLV3_ALERT_BAD_CERTIFICATE": _OUR_CERTIFICATE,
+    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": _OUR_CERTIFICATE,
+    "SSLV3_ALERT_CERTIFICATE_REVOKED": _OUR_CERTIFICATE,
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": _OUR_CERTIFICATE,
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": _OUR_CERTIFICATE,
+    "TLSV1_ALERT_UNKNOWN_CA": _OUR_CERTIFICATE,
+    "TLSV1_ALERT_ACCESS_DENIED": _OUR_CERTIFICATE,
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "The server demands a certificate of us: give one with --client-cert and --client-key.",
+    "HUNG_UP": "A server that refuses our certificate {certificate} may hang up without a word: check its issuer (the server must "
+    "trust it), its end and its purposes; then devices in between.",
     "TIMEOUT": "The port accepts connections and does not speak TLS: the Front-End service hangs, or --port is wrong.",
 }

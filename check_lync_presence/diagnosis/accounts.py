@@ -63,12 +63,19 @@ _REFUSED_AND_NOT_TOLD = (
     "{server} does not show whether {logon} is disabled, locked out or expired (global catalog, other forest or no right): "
     "look with Get-ADUser -Identity {name:q} -Properties LockedOut,PasswordExpired."
 )
+_FINE_BUT_REFUSED_BY_THE_KDC = (
+    "{server} finds {logon} enabled, unlocked and not expired: the stored password or keytab is wrong."
+)
+_FINE_BUT_NOT_FOR_THE_KDC = (
+    "{server} finds {logon} enabled, unlocked and not expired, and the KDC does not: wait for the replication or mend it "
+    "(repadmin /replsummary)."
+)
 
 # What speaks for the pool or for the replication and not against the account.
 _NOT_THE_ACCOUNT = (Finding.FINE, Finding.CONTRADICTION)
 
 # Held back or tried: it is about the password. A run that holds back must not judge otherwise than the one before it.
-_CREDENTIALS = (Cause.REFUSED_CREDENTIALS, Cause.HELD_BACK)
+_CREDENTIALS = (Cause.REFUSED_CREDENTIALS, Cause.HELD_BACK, Cause.ACCOUNT)
 
 # ms-diagnostics: who is meant is not known, the logon name is another user's, and what is no account's fault.
 _NOT_KNOWN = {1003, 2005, 4005, 4006}
@@ -146,6 +153,8 @@ def investigate(
 
 
 def _is_of_an_account(failure: Failure) -> bool:
+    if failure.cause in (Cause.NOT_TRUSTED, Cause.CERTIFICATE):
+        return False
     if failure.status in (403, 404):
         return not _THE_CLIENT.intersection(codes(failure))
     was_disabled = failure.cause is Cause.DEREGISTERED and failure.detail == "rejected"
@@ -176,7 +185,7 @@ def sentence(report: Report, account: Account, settings: Settings, failure: Opti
     elif failure is None:
         template = _VERIFIED if report.told else _VERIFIED_IN_PART
     elif failure.cause in _CREDENTIALS:
-        template = _FINE_BUT_REFUSED if report.told else _REFUSED_AND_NOT_TOLD
+        template = _fine_but(failure) if report.told else _REFUSED_AND_NOT_TOLD
     else:
         template = _FINE_BUT_UNKNOWN if _is_of_the_account_alone(failure) else _FINE_BUT_FORBIDDEN
     detail = report.detail if len(report.detail) <= MAX_DETAIL else f"{report.detail[: MAX_DETAIL - 1]}…"
@@ -192,6 +201,13 @@ def sentence(report: Report, account: Account, settings: Settings, failure: Opti
         "server": report.server,
     }
     return template.format_map({key: _Word(word) for key, word in words.items()})
+
+
+def _fine_but(failure: Failure) -> str:
+    """What a sign-in that was refused means where the directory finds nothing against the account."""
+    if failure.cause is Cause.ACCOUNT:
+        return _FINE_BUT_NOT_FOR_THE_KDC
+    return _FINE_BUT_REFUSED_BY_THE_KDC if failure.detail == "REFUSED" else _FINE_BUT_REFUSED
 
 
 class _Word(str):

@@ -58,6 +58,7 @@ class LyncEndpoint:
         self._epid = epid
         self._user_agent = user_agent
         self._options = options
+        self._signed_in = False
         self._guard: Optional[AssociationGuard] = None
         self._opaque_contact = agent.token(10)
         self._register_dialog = self._dialog(account.uri)
@@ -70,10 +71,21 @@ class LyncEndpoint:
     # ------------------------------------------------------------ activities
 
     async def register(self, deadline: Deadline) -> Tuple[str, ...]:
-        """Sign in and register; returns what a log should say of it. Raises PresenceError, Redirected."""
+        """Sign in and register; returns what a log should say of it.
+
+        Raises PresenceError, Redirected, SettingsError.
+        """
         self.agent.dialogs.append(self._register_dialog)
-        signed_in = await sign_in(self.agent, self.account, self._options, self._register_request, deadline)
-        response, self._guard = signed_in.response, signed_in.guard
+        passed_over: List[str] = []
+        try:
+            signed_in = await sign_in(
+                self.agent, self.account, self._options, self._register_request, deadline, passed_over
+            )
+        except PresenceError as error:
+            if error.cause is Cause.REFUSED_CREDENTIALS:  # then it matters that the stronger one was not possible
+                self.remarks += passed_over
+            raise
+        response, self._guard, self._signed_in = signed_in.response, signed_in.guard, True
         skew = abs(signed_in.clock_difference or 0.0)
         if skew > MAX_SKEW:
             self.remarks.append(f"The clocks of the server and of this host are {skew / 60:.0f} minutes apart.")
@@ -88,7 +100,8 @@ class LyncEndpoint:
             )
         self.registration = Registration(self._gruu(response), "adhoclist" in supported)
         server = response.get("Server") or "a server that does not name itself"
-        return (f"Authentication: {signed_in.scheme}", f"Registered with {server} at {self.agent.connection.peer}")
+        scheme = f"Authentication: {signed_in.scheme}"
+        return (*passed_over, scheme, f"Registered with {server} at {self.agent.connection.peer}")
 
     async def self_subscribe(self, deadline: Deadline) -> None:
         """Learn the own publications and who may see them. Raises PresenceError."""
@@ -213,7 +226,7 @@ class LyncEndpoint:
     @property
     def registered(self) -> bool:
         """Whether there is something to sign off."""
-        return self._guard is not None
+        return self._signed_in
 
     @property
     def discarded(self) -> int:

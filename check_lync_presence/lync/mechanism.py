@@ -5,34 +5,47 @@ Owns what every scheme has in common, and NTLM's side of it. Must not know SIP m
 
 from __future__ import annotations
 
-from typing import Callable, NamedTuple, Optional, Protocol, Tuple
+from typing import Awaitable, Callable, List, NamedTuple, Optional, Protocol, Tuple
 
 from ..net.deadline import Deadline
 from ..outcome import Cause, PresenceError
-from ..settings import Account
+from ..settings import Account, UserCertificate
 from ..useragent import Token
 from . import ntlm
 from .association import AuthHeader, SignatureKeys
 
+# Gets a user's certificate, for what the server has offered. Raises PresenceError.
+GetCertificate = Callable[[AuthHeader, Deadline], Awaitable[UserCertificate]]
+
 
 class SignInOptions(NamedTuple):
-    """How to sign in. `ntlm_mic` adds a message integrity code to NTLM; `workstation` is this host's name; `now` gives
-    Unix time.
+    """How to sign in. `auth` is a scheme, or ``auto`` for the strongest that can work; `ntlm_mic` adds a message
+    integrity code to NTLM; `workstation` is this host's name; `now` gives Unix time.
+
+    `is_ours` says whether a host belongs to the organisation that is tested: no other gets what proves who a user is.
+    `realm_of` gives the Kerberos realm of a logon name, ``""`` where this host is not configured for one.
+    `certificates` are the ways to a certificate of the user's, the cheapest first.
     """
 
+    auth: str
     ntlm_mic: bool
     workstation: str
     now: Callable[[], float]
+    is_ours: Callable[[str], bool]
+    realm_of: Callable[[str], str]
+    certificates: Callable[[], List[GetCertificate]] = list
 
 
 class Mechanism(Protocol):
     """One attempt of one user with one scheme, named as in the headers.
 
     `keys` are those of the two directions, client to server and server to client; None until our side has them.
+    `shown` is what the server has been shown so far: its refusal is a refusal of that; None: nothing yet.
     """
 
     scheme: str
     keys: Optional[Tuple[SignatureKeys, SignatureKeys]]
+    shown: Optional[Cause]
 
     async def token(self, challenge: AuthHeader, data: bytes, deadline: Deadline) -> Optional[bytes]:
         """What to send next, in answer to `data` (empty at first); None where the server has had all of it.
@@ -52,6 +65,7 @@ class Ntlm:
 
     def __init__(self, account: Account, options: SignInOptions, token: Token) -> None:
         self.keys: Optional[Tuple[SignatureKeys, SignatureKeys]] = None
+        self.shown: Optional[Cause] = None
         self._account = account
         self._options = options
         self._token = token
@@ -79,4 +93,5 @@ class Ntlm:
             ntlm.session_keys(exported_key, "client-to-server"),
             ntlm.session_keys(exported_key, "server-to-client"),
         )
+        self.shown = Cause.REFUSED_CREDENTIALS
         return answer

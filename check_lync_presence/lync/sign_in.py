@@ -7,7 +7,7 @@ nor what is done once signed in.
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from typing import Callable, Dict, NamedTuple, Optional
+from typing import Callable, Dict, List, NamedTuple, Optional
 
 from ..net.deadline import Deadline
 from ..outcome import Cause, PresenceError
@@ -18,20 +18,26 @@ from ..sip.message import Request, Response
 from ..useragent import UserAgent
 from .association import NEWEST_VERSION, Association, AuthHeader, challenges, format_auth_header, with_credentials
 from .guard import AssociationGuard
-from .mechanism import Mechanism, Ntlm, SignInOptions
+from .mechanism import Mechanism, SignInOptions
+from .schemes import attempts
 
 _MAX_OPAQUE = 256  # real ones have 8 characters
 MAX_LEGS = 8  # a TLS handshake takes three; no scheme more than a server that splits what it says
 _CLOCKS_DIFFER = "1013"  # ms-diagnostics of a 401 that says nothing of the password
 
+# What another scheme may do better. A password that was refused once is not tried with another one.
+_ELSEWISE = (Cause.KERBEROS, Cause.CERTIFICATE)
+_NOT_AUTHORIZED = "4004"  # MS-OCER: not authorized to act as the user in From
+_OF_THE_USER = "4"  # MS-OCER: 4000 and up are what a registrar has against a user
+
 
 class SignedIn(NamedTuple):
-    """The 200 to REGISTER, the guard that protects the connection from here on, by how many seconds the server's
-    clock is ahead of ours (None: it did not tell the time), and the scheme.
+    """The 200 to REGISTER, the guard that protects the connection from here on (None: TLS alone does), by how many
+    seconds the server's clock is ahead of ours (None: it did not tell the time), and the scheme.
     """
 
     response: Response
-    guard: AssociationGuard
+    guard: Optional[AssociationGuard]
     clock_difference: Optional[float]
     scheme: str
 
@@ -42,11 +48,15 @@ async def sign_in(
     options: SignInOptions,
     register: Callable[[], Request],
     deadline: Deadline,
+    passed_over: List[str],
 ) -> SignedIn:
     """Register `account`; `register` builds each next REGISTER. One attempt with the password, never two.
 
-    Raises PresenceError, Redirected.
+    `passed_over` is told of schemes that did not work where another one was tried. Raises PresenceError, Redirected,
+    SettingsError.
     """
+    if options.auth == "trusted-server":
+        return await _as_trusted_server(agent, options.now, register, deadline)
     menu_response = await agent.request(register(), deadline)
     raise_redirect(menu_response)
     if menu_response.status not in (401, 407):
@@ -54,12 +64,40 @@ async def sign_in(
             raise PresenceError(Cause.PROTOCOL, "The server registers users without asking who they are.")
         raise status_error(menu_response)
     menu = challenges(menu_response)
-    offer = menu.get("ntlm")
-    if offer is None:
-        raise _no_scheme(menu)
-    return await _handshake(
-        agent, Ntlm(account, options, agent.token), menu_response, offer, register, options.now, deadline
-    )
+    possible = attempts(menu, account, options, agent.token)
+    for left, (mechanism, offer) in zip(range(len(possible), 0, -1), possible):
+        try:
+            return await _handshake(agent, mechanism, menu_response, offer, register, options.now, deadline)
+        except PresenceError as error:
+            if left == 1 or error.cause not in _ELSEWISE:
+                raise
+            reason = str(error).rstrip(".").removeprefix(f"{mechanism.scheme}: ")
+            passed_over.append(f"{mechanism.scheme} was passed over: {reason}.")
+            agent.guard = None
+    raise _no_scheme(menu, options.auth)
+
+
+async def _as_trusted_server(
+    agent: UserAgent, now: Callable[[], float], register: Callable[[], Request], deadline: Deadline
+) -> SignedIn:
+    """Register as a server whose certificate the other one believes, or does not (mutual TLS). Nothing is signed."""
+    tls = agent.connection.tls
+    if tls is None or tls.expires is None:
+        raise PresenceError(Cause.PROTOCOL, "Without TLS to a verified server nothing proves who is who.")
+    try:
+        response = await agent.request(register(), deadline)
+    except PresenceError as error:
+        if error.cause is Cause.CLOSED:  # with or without an alert, our certificate is what it has just looked at
+            raise PresenceError(Cause.TLS, str(error), detail="HUNG_UP") from None
+        raise
+    raise_redirect(response)
+    if response.status < 300:
+        return SignedIn(response, None, _ahead(response, now), "TrustedServer (client certificate)")
+    refusal = status_error(response)
+    about_the_user = any(value.lstrip().startswith(_OF_THE_USER) for value in refusal.diagnostics)
+    if response.status in (401, 407) or (response.status == 403 and not about_the_user):
+        raise PresenceError(Cause.NOT_TRUSTED, str(refusal), refusal.status, refusal.diagnostics)
+    raise refusal
 
 
 async def _handshake(
@@ -91,16 +129,15 @@ async def _handshake(
             agent.guard = guard
             response = await agent.request(final, deadline)
             if response.status in (401, 407):
-                raise _refused(response)
+                raise _refused(response, mechanism)
             raise_redirect(response)
             if response.status >= 300:
-                raise status_error(response)
-            date = parse_date(leg.get("Date") or "")
-            return SignedIn(response, guard, None if date is None else date - now(), scheme)
+                raise _not_admitted(response, mechanism)
+            return SignedIn(response, guard, _ahead(leg, now), scheme)
         request = with_credentials(register(), menu.status, format_auth_header(scheme, params))
         assert isinstance(request, Request)
         leg = await agent.request(request, deadline)
-        reply = _reply(leg, menu.status, scheme)
+        reply = _reply(leg, menu.status, mechanism)
         opaque = reply.get("opaque")[:_MAX_OPAQUE]
         try:
             data = b64decode(reply.get("gssapi-data"), validate=True)
@@ -109,7 +146,7 @@ async def _handshake(
     raise PresenceError(Cause.PROTOCOL, f"The {scheme} sign-in comes to no end.", leg.status)
 
 
-def _reply(leg: Response, status: int, scheme: str) -> AuthHeader:
+def _reply(leg: Response, status: int, mechanism: Mechanism) -> AuthHeader:
     """The server's next token. Raises PresenceError, Redirected."""
     if leg.status != status:
         raise_redirect(leg)
@@ -118,20 +155,40 @@ def _reply(leg: Response, status: int, scheme: str) -> AuthHeader:
             if leg.status >= 300
             else PresenceError(Cause.PROTOCOL, "The server registers users without checking their password.")
         )
-    reply = challenges(leg).get(scheme.lower())
+    reply = challenges(leg).get(mechanism.scheme.lower())
     if reply is None or not reply.get("gssapi-data"):
-        error = status_error(leg)  # no password has been sent yet, so none has been refused
-        raise PresenceError(Cause.PROTOCOL, f"The {scheme} sign-in got no challenge.", leg.status, error.diagnostics)
+        raise _refused(leg, mechanism)
     return reply
 
 
-def _no_scheme(menu: Dict[str, AuthHeader]) -> PresenceError:
+def _ahead(response: Response, now: Callable[[], float]) -> Optional[float]:
+    date = parse_date(response.get("Date") or "")
+    return None if date is None else date - now()
+
+
+def _no_scheme(menu: Dict[str, AuthHeader], auth: str) -> PresenceError:
     offered = ", ".join(header.scheme for header in menu.values()) or "nothing"
-    return PresenceError(Cause.NO_SCHEME, f"The server does not offer NTLM; it offers {offered}.", 401, detail=offered)
+    wanted = {"kerberos": "Kerberos", "tls-dsk": "TLS-DSK"}.get(auth, "NTLM")
+    return PresenceError(
+        Cause.NO_SCHEME, f"The server does not offer {wanted}; it offers {offered}.", 401, detail=offered
+    )
 
 
-def _refused(response: Response) -> PresenceError:
+def _not_admitted(response: Response, mechanism: Mechanism) -> PresenceError:
+    """He is who he proves to be, and that may be somebody else."""
     error = status_error(response)
-    if any(value.partition(";")[0].strip() == _CLOCKS_DIFFER for value in error.diagnostics):
+    other = any(value.lstrip().startswith(_NOT_AUTHORIZED) for value in error.diagnostics)
+    if mechanism.shown is Cause.CERTIFICATE and other:
+        return PresenceError(Cause.CERTIFICATE, str(error), error.status, error.diagnostics, "OTHER")
+    return error
+
+
+def _refused(response: Response, mechanism: Mechanism) -> PresenceError:
+    error = status_error(response)
+    if mechanism.shown is None:  # nothing has been shown yet, so nothing has been refused
+        text = f"The {mechanism.scheme} sign-in got no challenge."
+        return PresenceError(Cause.PROTOCOL, text, error.status, error.diagnostics)
+    skewed = any(value.partition(";")[0].strip() == _CLOCKS_DIFFER for value in error.diagnostics)
+    if skewed and mechanism.shown is Cause.REFUSED_CREDENTIALS:
         return error
-    return PresenceError(Cause.REFUSED_CREDENTIALS, str(error), error.status, error.diagnostics)
+    return PresenceError(mechanism.shown, str(error), error.status, error.diagnostics)

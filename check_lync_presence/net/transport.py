@@ -13,7 +13,7 @@ import ssl
 import warnings
 from typing import NamedTuple, Optional, Sequence, Union
 
-from ..settings import SettingsError, TlsSettings
+from ..settings import SettingsError, TlsSettings, read_private_octets
 from .deadline import Deadline
 from .resolve import Address
 from .tasks import READ, WRITE, ready
@@ -83,12 +83,7 @@ def tls_context(settings: TlsSettings) -> ssl.SSLContext:
     else:
         context.load_default_certs()
     if settings.client_cert is not None:
-        try:
-            # An encrypted key would make OpenSSL ask on the terminal.
-            context.load_cert_chain(settings.client_cert, settings.client_key, password=lambda: "")
-        except (OSError, ssl.SSLError) as error:
-            files = settings.client_cert + (f" and {settings.client_key}" if settings.client_key else "")
-            raise SettingsError(f"cannot use the client certificate {files}: {_file_fault(error)}") from None
+        _show(context, settings.client_cert, settings.client_key)
     if settings.minimum in ("1.0", "1.1"):
         # OpenSSL 3 lets TLS below 1.2, SHA-1 and unpatched peers through at security level 0 only.
         context.set_ciphers("DEFAULT:@SECLEVEL=0")
@@ -98,6 +93,23 @@ def tls_context(settings: TlsSettings) -> ssl.SSLContext:
         warnings.simplefilter("ignore", DeprecationWarning)  # the administrator has asked for it by name
         context.minimum_version = _VERSIONS[settings.minimum]
     return context
+
+
+def _show(context: ssl.SSLContext, certificate: str, key: Optional[str]) -> None:
+    """Let `context` show a client certificate; without `key` the key is in the same file. Raises SettingsError."""
+    what = "client key" if key else "client certificate with its key"
+    text = read_private_octets(key or certificate, what, "holds a private key")
+    if b"ENCRYPTED" in text:
+        raise SettingsError(
+            f"the key in {key or certificate} is encrypted, and nobody is there to type its passphrase: store it "
+            "without one (openssl pkey -in … -out …, mode 0600)"
+        )
+    try:
+        # OpenSSL would ask on the terminal for the passphrase of a key that has been encrypted since.
+        context.load_cert_chain(certificate, key, password=lambda: "")
+    except (OSError, ssl.SSLError) as error:
+        files = certificate + (f" and {key}" if key else "")
+        raise SettingsError(f"cannot use the client certificate {files}: {_file_fault(error)}") from None
 
 
 class Connection:
@@ -125,10 +137,11 @@ class Connection:
                 view = view[self._sock.send(view) :]
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError) as again:
                 await ready(self._sock, _events(again, WRITE), deadline)
-            except _GONE:
-                raise PeerGoneError(f"{self.peer} has closed the connection") from None
             except OSError as error:
-                raise TransportError(f"the connection to {self.peer} broke: {_reason(error)}") from None
+                word = self._last_word()
+                if word is None and isinstance(error, _GONE):
+                    raise PeerGoneError(f"{self.peer} has closed the connection") from None
+                raise self._broken(word or error) from None
 
     async def receive(self, deadline: Deadline) -> bytes:
         """The next octets, ``b""`` when the peer has closed. Raises TransportError, TimeoutError."""
@@ -142,7 +155,24 @@ class Connection:
             except _GONE:
                 return b""
             except OSError as error:
-                raise TransportError(f"the connection to {self.peer} broke: {_reason(error)}") from None
+                raise self._broken(error) from None
+
+    def _last_word(self) -> Optional[OSError]:
+        """The alert of a server that has hung up on what we were sending, None where it left none."""
+        try:
+            self._sock.recv(READ_SIZE)
+        except OSError as word:
+            return word if _is_alert(word) else None
+        return None
+
+    def _broken(self, error: OSError) -> TransportError:
+        text = f"the connection to {self.peer} broke: {_reason(error)}"
+        # In TLS 1.3 a server says only after the handshake what it has against our certificate.
+        return TlsError(text, str(getattr(error, "reason", ""))) if _is_alert(error) else TransportError(text)
+
+    def detach(self) -> socket.socket:
+        """The socket, for a library that reads and writes itself; this object is done with."""
+        return self._sock
 
     def close(self) -> None:
         self._sock.close()
@@ -270,12 +300,12 @@ async def _handshake(
         sock.close()
         raise
     certificate = sock.getpeercert()
-    expires = _unix_time(str(certificate["notAfter"])) if certificate else None
+    expires = unix_time(str(certificate["notAfter"])) if certificate else None
     cipher = sock.cipher()
     return sock, TlsFacts(sock.version() or "", cipher[0] if cipher else "", expires)
 
 
-def _unix_time(text: str) -> float:
+def unix_time(text: str) -> float:
     """A time as OpenSSL writes it, ``Jun  9 12:00:00 2031 GMT``; the one in ssl loads all of strptime for that."""
     month, day, clock, year, _ = text.split()
     hour, minute, second = map(int, clock.split(":"))
@@ -293,6 +323,11 @@ def _events(again: OSError, default: int) -> int:
     return default
 
 
+def _is_alert(error: OSError) -> bool:
+    """Whether the other side has said what is wrong (OpenSSL's names of reasons)."""
+    return isinstance(error, ssl.SSLError) and "_ALERT_" in str(error.reason)
+
+
 def _reason(error: OSError) -> str:
     """What a person calls it: OpenSSL's reason without its source line, else the system's text."""
     if isinstance(error, _GONE):
@@ -303,6 +338,8 @@ def _reason(error: OSError) -> str:
 
 
 def _file_fault(error: Union[OSError, ssl.SSLError]) -> str:
+    if isinstance(error, ssl.SSLError) and error.reason == "KEY_VALUES_MISMATCH":
+        return "key and certificate do not belong together"
     if isinstance(error, ssl.SSLError):
-        return "it is not a valid PEM file, or key and certificate do not belong together"
+        return "it is not a valid PEM file"
     return error.strerror or type(error).__name__

@@ -17,7 +17,10 @@ MAX_FIELD = 200  # of server text in one of the cmdlet's lines, so that advice h
 MAX_MESSAGE = 16 * 1024  # of one SIP message with -vvv
 
 # Failures that say more of a server than of a user: where there is no room for both, whose connection it was goes.
-_OF_THE_CONNECTION = (Cause.CLOSED, Cause.NO_ANSWER, Cause.SIGNATURE)
+_OF_THE_CONNECTION = (Cause.CLOSED, Cause.NO_ANSWER, Cause.SIGNATURE, Cause.PROVISIONING)
+
+# Failures of which the detail says what kind of thing went wrong.
+_OF_SEVERAL_KINDS = (Cause.KERBEROS, Cause.ACCOUNT)
 
 # Controls, format characters (bidirectional marks, zero width), surrogates, private use, line separators.
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -110,7 +113,9 @@ def what_failed(outcome: Outcome, room: int = MAX_LINE) -> str:
 
 def _alike(one: Failure, other: Failure) -> bool:
     # The texts may differ in the time that each of them had.
-    return (one.activity, one.cause, one.status) == (other.activity, other.cause, other.status)
+    if (one.activity, one.cause, one.status) != (other.activity, other.cause, other.status):
+        return False
+    return one.cause not in _OF_SEVERAL_KINDS or one.detail == other.detail
 
 
 def activity_log(outcome: Outcome) -> List[str]:

@@ -35,8 +35,11 @@ class Person:
 P = TypeVar("P", bound=Person)
 
 
-def users_of(accounts: AccountsFile, kind: Type[P]) -> List[P]:
-    """Publisher and subscriber of every section, each user once, of a dialect's `kind`. Raises SettingsError."""
+def users_of(accounts: AccountsFile, kind: Type[P], passwords: bool = True) -> List[P]:
+    """Publisher and subscriber of every section, each user once, of a dialect's `kind`. Raises SettingsError.
+
+    Without `passwords` a user need not have one: he signs in otherwise.
+    """
     users: Dict[str, P] = {}
     for section, keys in accounts.sections.items():
         for role in ROLES:
@@ -44,7 +47,7 @@ def users_of(accounts: AccountsFile, kind: Type[P]) -> List[P]:
                 continue
             address = sip_address(keys[role])
             logon = keys.get(f"{role}_user") or address.partition(":")[2]
-            password = _password(accounts.path, section, keys, role)
+            password = _password(accounts.path, section, keys, role, passwords)
             user = kind(address, logon, password, section.rstrip(".").lower(), frozenset((role,)))
             known = users.setdefault(user.key, user)
             known.roles |= user.roles
@@ -53,12 +56,14 @@ def users_of(accounts: AccountsFile, kind: Type[P]) -> List[P]:
     return list(users.values())
 
 
-def _password(path: str, section: str, keys: Mapping[str, str], role: str) -> Secret:
+def _password(path: str, section: str, keys: Mapping[str, str], role: str, needed: bool) -> Secret:
     if keys.get(f"{role}_password"):
         return Secret(keys[f"{role}_password"])
     if keys.get(f"{role}_password_file"):
         text = read_private_file(keys[f"{role}_password_file"], "password file")
         return Secret(text.partition("\n")[0].rstrip("\r"))
+    if not needed:
+        return Secret("")
     raise SettingsError(
         f"[{section}] in {path} has no password for the {role}; add {role}_password or {role}_password_file"
     )

@@ -11,18 +11,22 @@ import binascii
 import hashlib
 import random
 import time
-from typing import List, NamedTuple, Optional, Tuple, Union
+from typing import TYPE_CHECKING, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from ..lync.association import Association, AssociationError, AuthHeader, credentials_header, format_auth_header
 from ..sip.message import Header, Message, Request
-from ..sip.uri import AddressError, parse_name_addr
-from .acceptor import Acceptor, NtlmAcceptor, Refused, ntlm_challenge
+from ..sip.uri import AddressError, NameAddr, parse_name_addr
+from .acceptor import Acceptor, KerberosAcceptor, NtlmAcceptor, Refused, TlsDskAcceptor, ntlm_challenge
 from .link import Handshake, Link, Outgoing, Session, bounded, name_addr
 from .messages import answer, diagnostics
 from .pool import Pool, User
 
+if TYPE_CHECKING:
+    from .provisioning import ProvisioningService
+
 REALM = "SIP Communications Service"
 LONGEST_SESSION = 8 * 3600  # MS-SIPAE: an association lives at most 8 hours
+SCHEMES = ("ntlm", "kerberos", "tls-dsk")  # in the order of a front end's menu
 
 
 class Attempt(NamedTuple):
@@ -45,18 +49,32 @@ class Attempt(NamedTuple):
 
 
 class Proof(NamedTuple):
-    """A handshake that succeeded: the association, and the users whose account it was."""
+    """A handshake that succeeded: the association, and the users whose account it was. A trusted server has none."""
 
-    association: Association
+    association: Optional[Association]
     accounts: List[User]
+
+
+class Offer(NamedTuple):
+    """How users can sign in: the schemes of the menu; where there is one, the keytab of the service, and the service
+    that users have certificates from.
+    """
+
+    schemes: Sequence[str] = SCHEMES
+    keytab: str = ""
+    provisioning: Optional[ProvisioningService] = None
+
+
+EVERYTHING = Offer()
 
 
 class Authenticator:
     """Challenges, and believes nothing without a signature."""
 
-    def __init__(self, pool: Pool, rng: random.Random) -> None:
+    def __init__(self, pool: Pool, rng: random.Random, offer: Offer) -> None:
         self._pool = pool
         self._rng = rng
+        self._offer = offer
         self._secret = rng.getrandbits(64)
 
     def token(self, digits: int = 8) -> str:
@@ -66,26 +84,31 @@ class Authenticator:
     def session_of(self, link: Link, message: Message, now: float) -> Optional[Session]:
         """Who signed `message`; None where it is not signed, or wrongly, or with an association that is over."""
         header = credentials_header(message)
+        if header is None and link.trusted:
+            return link.sessions.get(trusted_key(name_addr(message, _OWN_SIDE[isinstance(message, Request)])))
         session = link.sessions.get(header.get("opaque")) if header is not None else None
         if header is None or session is None or now > session.since + LONGEST_SESSION:
             return None
         if endpoint_id(message, "From" if isinstance(message, Request) else "To") != session.epid:
             return None
-        return session if _verified(session.association, message, header) else None
+        association = session.association
+        return session if association is not None and _verified(association, message, header) else None
 
     def challenge(self, attempt: Attempt, *extra: Header) -> Outgoing:
         """401 with the menu of schemes."""
         name = self.targetname(attempt.sender)
         version = _version(attempt.link)
         common = {"realm": REALM, "targetname": name, **version}
-        service = f"https://{name}:443/CertProv/CertProvisioningService.svc"
+        provisioning = self._offer.provisioning
+        service = provisioning.url if provisioning else f"https://{name}:443/CertProv/CertProvisioningService.svc"
         menu = {
             "NTLM": common,
             "Kerberos": {**common, "targetname": f"sip/{name}"},
             "TLS-DSK": {**common, "sts-uri": service},
         }
+        menu = {scheme: params for scheme, params in menu.items() if scheme.lower() in self._offer.schemes}
         if "no-ntlm" in attempt.link.faults:
-            del menu["NTLM"]
+            menu.pop("NTLM", None)
         if "digest-only" in attempt.link.faults:
             domain = name.partition(".")[2] or name
             menu = {"Digest": {"realm": domain, "nonce": self.token(32), "algorithm": "MD5", "qop": "auth"}}
@@ -98,12 +121,13 @@ class Authenticator:
         handshake = attempt.link.handshakes.pop(opaque, None)
         if handshake is None:
             name = self.targetname(attempt.sender)
-            if header.get("gssapi-data"):  # NTLM begins with nothing
+            name = f"sip/{name}" if header.scheme.lower() == "kerberos" else name
+            if header.scheme.lower() == "ntlm" and header.get("gssapi-data"):  # NTLM begins with nothing
                 return None
             if not _is_for(header, name) or not 2 <= header.version <= int(_version(attempt.link).get("version", 2)):
                 return self.challenge(attempt)
             opaque = self.token()
-            acceptor: Acceptor = self._acceptor(attempt, name)
+            acceptor: Acceptor = self._acceptor(attempt, header.scheme, name)
             handshake = Handshake(attempt.claimed, header.scheme, header.version, name, acceptor)
         elif handshake.claimed != attempt.claimed or not _is_for(header, handshake.targetname):
             return None
@@ -111,7 +135,9 @@ class Authenticator:
         if acceptor.keys is None:
             try:
                 reply = acceptor.accept(base64.b64decode(header.get("gssapi-data"), validate=True))
-            except (Refused, binascii.Error, ValueError):
+            except Refused as refusal:
+                return self.refused(attempt, skewed=True) if refusal.skewed else None
+            except (binascii.Error, ValueError):
                 return None
             if reply:
                 attempt.link.handshakes[opaque] = handshake
@@ -127,8 +153,20 @@ class Authenticator:
             return None
         return Proof(association, acceptor.accounts)
 
-    def _acceptor(self, attempt: Attempt, name: str) -> NtlmAcceptor:
+    def serves(self, scheme: str) -> bool:
+        """Whether we can judge a token of this scheme."""
+        offer = self._offer
+        known = ["ntlm"] + (["kerberos"] if offer.keytab else []) + (["tls-dsk"] if offer.provisioning else [])
+        return scheme.lower() in known and scheme.lower() in self._offer.schemes
+
+    def _acceptor(self, attempt: Attempt, scheme: str, name: str) -> Acceptor:
         faults = attempt.link.faults
+        if scheme.lower() == "kerberos":
+            return KerberosAcceptor(self._pool, faults, self._offer.keytab)
+        if scheme.lower() == "tls-dsk":
+            assert self._offer.provisioning is not None
+            context = self._offer.provisioning.ca.context(nobody=faults.has("user-certificate", "refused"))
+            return TlsDskAcceptor(self._pool, context)
         return NtlmAcceptor(self._pool, faults, ntlm_challenge(name, faults, self._rng, attempt.now))
 
     def _next_leg(self, attempt: Attempt, handshake: Handshake, opaque: str, reply: bytes) -> Outgoing:
@@ -141,9 +179,12 @@ class Authenticator:
         }
         return self.unsigned(attempt, 401, ("WWW-Authenticate", format_auth_header(handshake.scheme, params)))
 
-    def refused(self, attempt: Attempt) -> Outgoing:
+    def refused(self, attempt: Attempt, skewed: bool = False) -> Outgoing:
         """401 after the last leg: no further challenge, and why."""
         name = self.targetname(attempt.sender)
+        if skewed:
+            reason = "Significant time skew detected during authentication"
+            return self.challenge(attempt, diagnostics(1013, reason, name))
         return self.challenge(attempt, diagnostics(1000, "Final handshake failed", name))
 
     def unsigned(self, attempt: Attempt, status: int, *headers: Header) -> Outgoing:
@@ -162,6 +203,14 @@ class Authenticator:
         """The server that serves `address`; for a stranger, the first one."""
         user = self._pool.find(address) or next(iter(self._pool.users.values()))
         return user.pool
+
+
+_OWN_SIDE = {True: "From", False: "To"}  # of a client, in its requests and in its responses
+
+
+def trusted_key(sender: NameAddr) -> str:
+    """The key of the session of a user for whom a trusted server speaks."""
+    return f"{sender.uri.lower()} {sender.params.get('epid', '')}"
 
 
 def endpoint_id(message: Message, name: str) -> str:

@@ -13,18 +13,25 @@ import json
 import os
 import random
 import signal
+import ssl
 import sys
 import tempfile
 import time
-from typing import Any, Dict, List, NoReturn, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, NoReturn, Optional, Sequence, Tuple
 
 from .. import __version__
+from ..lync.kerberos import gss_api
 from ..settings import SettingsError, read_accounts_file
+from ..user_certificates import require_extra
 from . import frontend, pool, simple
 from .accounts import Person, users_of
+from .authenticator import EVERYTHING, SCHEMES, Offer
 from .certificates import Identity, MissingExtra, issue, load
 from .faults import DIALECTS, LYNC, FaultError, Faults, bare, listing
 from .server import FrontEnd, Server, Site
+
+if TYPE_CHECKING:
+    from .provisioning import ProvisioningService
 
 LOOPBACK = "127.0.0.1"
 CANNOT = 3  # UNKNOWN, as of the check itself
@@ -91,9 +98,19 @@ def _parser() -> argparse.ArgumentParser:
     add("--ca-out", metavar="FILE", help="where to write the certificate of the CA (default: a temporary file)")
     add("--cert", metavar="FILE", help="a certificate to use, in place of a throw-away one")
     add("--key", metavar="FILE", help="its private key")
+    add("--offer", metavar="LIST", type=_schemes, help="how users can sign in, as kerberos,ntlm,tls-dsk (default: all)")
+    add("--keytab", metavar="FILE", help="keytab with the key of sip/POOL, to accept Kerberos tickets")
+    add("--trust-client-ca", metavar="FILE", help="the CA whose client certificates are those of trusted servers (TLS)")
     add("--list-faults", action="store_true", help="print the faults with what the check should say of each")
     add("-V", "--version", action="version", version=f"%(prog)s {__version__}")
     return parser
+
+
+def _schemes(text: str) -> List[str]:
+    given = text.lower().split(",")
+    if not set(given) <= set(SCHEMES):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of {', '.join(SCHEMES)}")
+    return given
 
 
 def _port(text: str) -> int:
@@ -117,33 +134,88 @@ def _run(options: argparse.Namespace) -> int:
         raise UsageError("--accounts FILE is missing; it names the users to serve")
     if options.udp is not None and options.dialect == LYNC:
         raise UsageError("Lync does not speak UDP; --udp goes with --dialect simple")
+    if options.dialect != LYNC and (options.offer or options.keytab or options.trust_client_ca):
+        raise UsageError("--offer, --keytab and --trust-client-ca are for Lync; leave out --dialect")
+    if "kerberos" in (options.offer or ()) and not options.keytab:
+        raise UsageError("--offer kerberos needs the key of the service: --keytab FILE")
     faults = Faults(options.fault, options.dialect)
     addresses = _addresses(options.listen, faults)
-    front_end, users = _front_end(options, faults)
+    offer = _offer(options, addresses[0]) if options.dialect == LYNC else EVERYTHING
+    front_end, users = _front_end(options, faults, offer)
     if options.tls is None and options.tcp is None and options.udp is None:
         options.tls = 0
     front_ends = [faults.at(address) for address in addresses]
-    identity = _identity(options, users, front_ends) if options.tls is not None else None
+    encrypted = options.tls is not None or offer.provisioning is not None
+    identity = _identity(options, users, front_ends) if encrypted else None
     contexts = identity.contexts if identity is not None else (None,) * len(addresses)
+    if options.trust_client_ca:
+        _trust(contexts, options.trust_client_ca)
+    if offer.provisioning is not None and identity is not None and isinstance(front_end, frontend.FrontEnd):
+        rng = random.SystemRandom() if options.seed is None else random.Random(options.seed)
+        offer.provisioning.start(front_end.pool, front_ends[0], offer.keytab, identity.contexts[0], rng)
     sites = [Site(*told) for told in zip(addresses, front_ends, contexts)]
     ca_file, temporary = _write_ca(options.ca_out, identity)
     try:
-        asyncio.run(_serve(options, front_end, sites, ca_file))
+        asyncio.run(_serve(options, front_end, sites, ca_file, offer.provisioning))
     except OSError as error:
         raise UsageError(f"cannot listen on {', '.join(addresses)}: {error.strerror or error}") from None
     finally:
+        if offer.provisioning is not None:
+            offer.provisioning.stop()
         if temporary and ca_file:
             os.unlink(ca_file)
     return 0
 
 
-def _front_end(options: argparse.Namespace, faults: Faults) -> Tuple[FrontEnd, Sequence[Person]]:
+def _trust(contexts: Sequence[Optional[ssl.SSLContext]], ca_file: str) -> None:
+    """Ask clients for a certificate, which they may have or not."""
+    for context in contexts:
+        if context is None:
+            raise UsageError("--trust-client-ca needs TLS; add --tls PORT")
+        try:
+            context.load_verify_locations(ca_file)
+        except OSError as error:
+            raise UsageError(f"cannot use {ca_file}: {error.strerror or error}") from None
+        context.verify_mode = ssl.CERT_OPTIONAL
+
+
+def _offer(options: argparse.Namespace, address: str) -> Offer:
+    if options.keytab:
+        gss_api()
+        try:
+            open(options.keytab, "rb").close()
+        except OSError as error:
+            raise UsageError(f"cannot read the keytab {options.keytab}: {error.strerror}") from None
+    keytab = os.path.abspath(options.keytab) if options.keytab else ""
+    return Offer(options.offer or SCHEMES, keytab, _provisioning(options, address))
+
+
+def _provisioning(options: argparse.Namespace, address: str) -> Optional[ProvisioningService]:
+    """What gives certificates to users, where TLS-DSK was asked for."""
+    if "tls-dsk" not in (options.offer or ()):
+        return None
+    require_extra()
+    from .provisioning import ProvisioningService
+    from .user_ca import UserCa
+
+    trusted = b""
+    try:
+        if options.trust_client_ca:
+            with open(options.trust_client_ca, "rb") as file:
+                trusted = file.read()
+        return ProvisioningService(address, UserCa(trusted))
+    except OSError as error:
+        raise UsageError(f"cannot offer certificates to users at {address}: {error.strerror or error}") from None
+
+
+def _front_end(options: argparse.Namespace, faults: Faults, offer: Offer) -> Tuple[FrontEnd, Sequence[Person]]:
     """What speaks the dialect, and the users that it serves."""
     accounts = read_accounts_file(options.accounts)
     rng = random.SystemRandom() if options.seed is None else random.Random(options.seed)
     if options.dialect == LYNC:
-        users = users_of(accounts, pool.User)
-        return frontend.FrontEnd(users, faults, rng, time.time()), users
+        otherwise = options.keytab or options.trust_client_ca or offer.provisioning
+        users = users_of(accounts, pool.User, passwords=not otherwise)
+        return frontend.FrontEnd(users, faults, rng, time.time(), offer), users
     people = users_of(accounts, simple.User)
     return simple.SimpleFrontEnd(people, rng), people
 
@@ -194,7 +266,11 @@ def _write_ca(path: Optional[str], identity: Optional[Identity]) -> tuple[Option
 
 
 async def _serve(
-    options: argparse.Namespace, front_end: FrontEnd, sites: Sequence[Site], ca_file: Optional[str]
+    options: argparse.Namespace,
+    front_end: FrontEnd,
+    sites: Sequence[Site],
+    ca_file: Optional[str],
+    provisioning: Optional[ProvisioningService],
 ) -> None:
     server = Server(front_end, sites, options.delay)
     loop = asyncio.get_running_loop()
@@ -203,7 +279,8 @@ async def _serve(
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGUSR1, lambda: _say(server.census()))
     ports = await server.listen(options.tls, options.tcp, options.udp)
-    ready: Dict[str, Any] = {"ready": True, **ports._asdict(), "ca_file": ca_file}
+    https = provisioning.port if provisioning is not None else None
+    ready: Dict[str, Any] = {"ready": True, **ports._asdict(), "https": https, "ca_file": ca_file}
     _say({key: value for key, value in ready.items() if value is not None})
     await stop.wait()
     server.close()

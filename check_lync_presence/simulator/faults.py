@@ -156,6 +156,27 @@ TABLE: Tuple[Fault, ...] = (
         "CRITICAL, Register: 401; with a MIC (--ntlm-mic) OK",
         _LYNC_ONLY,
     ),
+    Fault(
+        "kerberos-skew",
+        (),
+        "a Kerberos token is answered 401 and 1013",
+        "OK with NTLM (-v tells of it); with --auth kerberos CRITICAL, Register: 401, ErrorCode=1013; the clocks",
+        _LYNC_ONLY,
+    ),
+    Fault(
+        "user-certificate",
+        ("other-user", "expired", "refused"),
+        "with --offer tls-dsk: the certificates that users get are for another user or expired, or none is accepted",
+        "OK with NTLM; with --auth tls-dsk CRITICAL, Register: 403, ErrorCode=4004; no certificate; or it is refused",
+        _LYNC_ONLY,
+    ),
+    Fault(
+        "provisioning",
+        ("refused", "silent", "garbage"),
+        "with --offer tls-dsk: the certificate provisioning service refuses, is silent, or sends no documents",
+        "OK with NTLM, and while the check has a certificate; else (--auth tls-dsk) CRITICAL, Register: none",
+        _LYNC_ONLY,
+    ),
     Fault("sa-version", ("3", "2"), "an older protocol version is offered", "OK", _LYNC_ONLY),
     Fault(
         "resign",

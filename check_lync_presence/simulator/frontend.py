@@ -11,7 +11,7 @@ from typing import Any, Dict, FrozenSet, Iterable, List, Set, Tuple
 
 from ..markup import DocumentError
 from ..sip.message import Header, Message, Request, Response
-from .authenticator import Attempt, Authenticator
+from .authenticator import EVERYTHING, Attempt, Authenticator, Offer
 from .faults import Faults
 from .link import Link, Outgoing, name_addr
 from .messages import answer, diagnostics, outbound
@@ -27,9 +27,11 @@ INFO_HEADER = "Authentication-Info"
 class FrontEnd:
     """The front ends of a pool, which have all state in common. Times are Unix seconds."""
 
-    def __init__(self, users: Iterable[User], faults: Faults, rng: random.Random, now: float) -> None:
+    def __init__(
+        self, users: Iterable[User], faults: Faults, rng: random.Random, now: float, offer: Offer = EVERYTHING
+    ) -> None:
         self.pool = Pool(users, now)
-        self._authenticator = Authenticator(self.pool, rng)
+        self._authenticator = Authenticator(self.pool, rng, offer)
         self._registrar = Registrar(self.pool, self._authenticator)
         self._presence = Presence(self.pool, self._authenticator.token)
         self._answers: Dict[str, Dict[str, int]] = {}
@@ -158,9 +160,10 @@ class FrontEnd:
 
     def _sign(self, item: Outgoing) -> Outgoing:
         faults, told = item.link.faults, item.activity == "notify"
-        if item.session is None or "signature-missing" in faults or (told and "notification-unsigned" in faults):
+        association = item.session.association if item.session is not None else None
+        if association is None or "signature-missing" in faults or (told and "notification-unsigned" in faults):
             return item
-        info = item.session.association.info(item.message, self._authenticator.token())
+        info = association.info(item.message, self._authenticator.token())
         if faults.has("signature-wrong", "all") or (told and faults.has("signature-wrong", "notification")):
             info = _spoilt(info)
         return item._replace(message=_headed(item.message, (INFO_HEADER, info)))

@@ -33,9 +33,9 @@ class Handshake(NamedTuple):
 
 @dataclass
 class Session:
-    """An established security association: who it belongs to and since when."""
+    """An established security association: who it belongs to and since when. A trusted server has none."""
 
-    association: Association
+    association: Optional[Association]
     user: User
     epid: str
     since: float
@@ -45,7 +45,8 @@ class Session:
 class Link:
     """A connection: the peer's address, our own, the pending and the established associations by ``opaque``.
 
-    `front_end` is the address that was told to listen on where it ends; `faults` are those that strike there.
+    `front_end` is the address that was told to listen on where it ends; `faults` are those that strike there. A
+    `trusted` client has shown the certificate of a trusted server.
     """
 
     cid: str
@@ -57,6 +58,7 @@ class Link:
     front_end: str = ""
     faults: Faults = field(default_factory=Faults)
     redirect_port: Optional[int] = None
+    trusted: bool = False
     handshakes: Dict[str, Handshake] = field(default_factory=dict)
     sessions: Dict[str, Session] = field(default_factory=dict)
     register_cseqs: Dict[str, int] = field(default_factory=dict)

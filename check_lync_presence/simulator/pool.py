@@ -167,6 +167,12 @@ class Pool:
         wanted = (name.lower(), domain.lower())
         return [user for user in self.users.values() if split_logon_name(user.logon.lower()) == wanted]
 
+    def by_principal(self, name: str, realm: str) -> List[User]:
+        """The users with this Kerberos account: of ``CONTOSO\\ann`` the realm is one that begins with CONTOSO."""
+        domain = realm.partition(".")[0]
+        wanted = {f"{name}@{realm}".lower(), f"{domain}\\{name}".lower(), f"{realm}\\{name}".lower()}
+        return [user for user in self.users.values() if user.logon.lower() in wanted]
+
     def endpoints(self) -> Iterator[Endpoint]:
         for user in self.users.values():
             yield from user.endpoints.values()

@@ -14,7 +14,7 @@ from ..lync.association import credentials_header
 from ..lync.identity import gruu, instance_id
 from ..sip.message import Header, Request
 from ..sip.uri import AddressError, parse_name_addr, parse_uri
-from .authenticator import Attempt, Authenticator, Proof
+from .authenticator import Attempt, Authenticator, Proof, trusted_key
 from .link import Link, Outgoing, Session, bounded, expires, lists, name_addr, redirection
 from .messages import answer, diagnostics, outbound
 from .pool import Endpoint, Place, Pool, User
@@ -51,7 +51,9 @@ class Registrar:
         if obstacle is not None:
             return _only(obstacle)
         header = credentials_header(request)
-        if header is None or header.scheme.lower() != "ntlm":
+        if header is None and link.trusted:
+            return self._believe(attempt)
+        if header is None or not self._authenticator.serves(header.scheme):
             return _only(self._authenticator.challenge(attempt))
         if "gssapi-data" not in header.params and header.get("opaque") not in link.handshakes:
             session = self._authenticator.session_of(link, request, now)
@@ -65,6 +67,14 @@ class Registrar:
         if proof is None or (user is not None and link.faults.strikes("wrong-password", user.roles)):
             return _only(self._authenticator.refused(attempt))
         return self._judge(attempt, proof, user)
+
+    def _believe(self, attempt: Attempt) -> Registration:
+        """What a trusted server says of a user is so."""
+        session = self._authenticator.session_of(attempt.link, attempt.request, attempt.now)
+        if session is not None:
+            return self._admit(attempt, session)
+        user = self._pool.find(attempt.sender)
+        return self._judge(attempt, Proof(None, list(self._pool.users.values())), user)
 
     def dismiss(self, endpoint: Endpoint, event: str, *extra: Header) -> Outgoing:
         """The NOTIFY by which an endpoint learns that it is registered no more (MS-SIPREGE 4.1.3)."""
@@ -115,7 +125,7 @@ class Registrar:
 
         if user is None or link.faults.strikes("account-unknown", user.roles):
             reason = "Destination URI either not enabled for SIP or does not exist"
-            return refuse(404, diagnostics(4005, reason, association.targetname))
+            return refuse(404, diagnostics(4005, reason, self._authenticator.targetname(attempt.sender)))
         if user not in accounts or link.faults.strikes("not-authorized-from", user.roles):
             reason = "Credentials provided are not authorized to act as specified from URI"
             return refuse(403, diagnostics(4004, reason))
@@ -124,7 +134,8 @@ class Registrar:
         elsewhere = redirection(link)
         if elsewhere:
             return refuse(301, ("Contact", f"<sip:{elsewhere};transport={link.transport}>"), ("Expires", "2592000"))
-        link.sessions[association.opaque] = session
+        sender = name_addr(attempt.request, "From")
+        link.sessions[association.opaque if association is not None else trusted_key(sender)] = session
         bounded(link.sessions)
         return self._admit(attempt, session)
 

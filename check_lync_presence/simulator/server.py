@@ -80,6 +80,7 @@ class Connection(asyncio.Protocol):
             transport.abort()
             return
         self.link = self._server.link(self._site, self._name, peer, local, self._redirect_port)
+        self.link.trusted = bool(transport.get_extra_info("peercert"))
         self._server.opened(self)
 
     def data_received(self, data: bytes) -> None:

@@ -23,7 +23,15 @@ NOW = 1_700_000_000.0
 DC = "ldaps://dc01.contoso.example"
 WITH_DIRECTORY = settings(directory=DirectorySettings((DC,), None, None, Secret(""), "anonymous", None, False))
 UNASKED = "Active Directory was not asked about the account: there is no ldap_uri."
-FAILURES = (None, failure(Cause.REFUSED_CREDENTIALS), failure(Cause.HELD_BACK), failure(Cause.STATUS, status=404))
+OF_CREDENTIALS = (Cause.REFUSED_CREDENTIALS, Cause.HELD_BACK, Cause.ACCOUNT)
+FAILURES = (
+    None,
+    failure(Cause.ACCOUNT),
+    failure(Cause.REFUSED_CREDENTIALS, detail="REFUSED"),
+    failure(Cause.REFUSED_CREDENTIALS),
+    failure(Cause.HELD_BACK),
+    failure(Cause.STATUS, status=404),
+)
 
 
 class Asked:
@@ -72,6 +80,7 @@ def answered(status: int, activity: str, account: Account, *diagnostics: str) ->
         (refused(ANN), ANN, True),
         (refused(BEN), BEN, True),
         (failure(Cause.HELD_BACK, user=BEN.uri), BEN, True),
+        (failure(Cause.ACCOUNT, user=BEN.uri), BEN, True),
         (answered(404, REGISTER, ANN), ANN, False),
         (answered(404, REGISTER, BEN), BEN, False),
         (answered(403, REGISTER, BEN), BEN, False),
@@ -109,7 +118,8 @@ def test_one_of_two_is_enough_to_explain_why_they_do_not_get_together(asked: Ask
     "found",
     [
         *(answered(403, REGISTER, ANN, f'{code};reason="x"') for code in (17000, 17001, 17002, 17003)),
-        *(failure(cause, user=ANN.uri) for cause in Cause if cause not in (Cause.REFUSED_CREDENTIALS, Cause.HELD_BACK)),
+        *(failure(cause, user=ANN.uri) for cause in Cause if cause not in OF_CREDENTIALS),
+        failure(Cause.NOT_TRUSTED, user=ANN.uri, status=403),
         *(answered(status, REGISTER, ANN) for status in (400, 401, 407, 480, 500, 503)),
         failure(Cause.DEREGISTERED, user=ANN.uri, detail="deactivated"),
     ],
@@ -256,7 +266,9 @@ def test_how_to_try_again_is_said_beside_what_the_directory_says() -> None:
 
 
 @pytest.mark.parametrize("finding", Finding)
-@pytest.mark.parametrize("found", FAILURES, ids=["verified", "refused", "held back", "404"])
+@pytest.mark.parametrize(
+    "found", FAILURES, ids=["verified", "account", "refused by the KDC", "refused", "held back", "404"]
+)
 def test_every_finding_has_a_sentence(finding: Finding, found: Optional[Failure]) -> None:
     untold = (Finding.LOCKED, Finding.PASSWORD_EXPIRED, Finding.MUST_CHANGE, Finding.ABSENT)
     for detail in ("", "somewhere") if finding in untold else ("somewhere",):
@@ -333,8 +345,11 @@ def test_a_lock_out_is_told_with_its_time_where_it_is_known() -> None:
     assert "has been locked out: Unlock-ADAccount" in sentence(report(Finding.LOCKED, ""), ANN, settings())
 
 
-def test_an_account_in_order_leaves_three_explanations() -> None:
-    verified, refused, held_back, unknown = (sentence(report(Finding.FINE), ANN, settings(), one) for one in FAILURES)
+def test_an_account_in_order_leaves_five_explanations() -> None:
+    told = [sentence(report(Finding.FINE), ANN, settings(), one) for one in FAILURES]
+    verified, not_for_the_kdc, by_the_kdc, refused, held_back, unknown = told
+    assert "and the KDC does not" in not_for_the_kdc
+    assert by_the_kdc.endswith("the stored password or keytab is wrong.")
     assert "nothing wrong" in verified
     assert "the stored password is wrong" in refused
     assert held_back == refused

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from check_lync_presence.diagnosis import _SCHEMES, _STATUS, _TLS, diagnose
+from check_lync_presence.diagnosis import _KERBEROS, _SCHEMES, _STATUS, _TLS, diagnose
 from check_lync_presence.diagnosis.ms_diagnostics import ADVICE
 from check_lync_presence.outcome import NOTIFY, PUBLISH, REGISTER, SUBSCRIBE, Cause, Diagnosis, Failure
+from check_lync_presence.settings import ClientCertificate, TlsSettings
 
 from ..samples import ANN, BEN, failed, failure, settings, success
 from ..strategies import any_text, many
@@ -168,6 +169,44 @@ def test_what_the_server_offers_instead_of_ntlm_is_advised(offered: str) -> None
     )
 
 
+def test_without_the_scheme_that_was_named_the_advice_is_to_allow_it() -> None:
+    offered = failure(Cause.NO_SCHEME, "None.", detail="TLS-DSK")
+    for auth, switch in (("auto", "UseNtlm"), ("ntlm", "UseNtlm"), ("kerberos", "UseKerberos")):
+        (sentence,) = diagnose(failed(offered), settings(auth=auth)).advice
+        assert f"-{switch}ForClientToProxyAuth $true" in sentence
+
+
+def test_kerberos_is_advised_where_it_is_offered_and_was_not_excluded() -> None:
+    offered = failure(Cause.NO_SCHEME, "None.", detail="Kerberos, TLS-DSK")
+    found = {auth: diagnose(failed(offered), settings(auth=auth)).advice[0] for auth in ("auto", "ntlm")}
+    assert found["auto"].startswith("Allow NTLM on the pool: ")
+    assert "or let the check use Kerberos: pip install" in found["auto"]
+    assert "Kerberos" not in found["ntlm"]
+
+
+@pytest.mark.parametrize("trouble", _KERBEROS)
+def test_what_libkrb5_complains_of_is_advised(trouble: str) -> None:
+    sentence = only(failure(Cause.KERBEROS, "No ticket.", REGISTER, ANN.uri, detail=trouble))
+    assert sentence == _KERBEROS[trouble].format(logon=ANN.user)
+
+
+def test_a_ticket_that_the_pool_refuses_is_explained_by_its_diagnostics_first() -> None:
+    skewed = failure(Cause.KERBEROS, "401, Unauthorized", REGISTER, ANN.uri, 401, ('1013;reason="x"',))
+    assert only(skewed) == ADVICE[1013]
+    for others in ((), ('1000;reason="Final handshake failed"',)):  # nobody has looked at a password
+        assert "setspn -X" in only(skewed._replace(diagnostics=others))
+
+
+def test_a_pool_that_does_not_trust_us_is_told_the_name_of_our_certificate() -> None:
+    refusal = failure(Cause.NOT_TRUSTED, "401, Unauthorized", REGISTER, ANN.uri, 401)
+    shown = ClientCertificate("/etc/app.pem", ("app01.contoso.example", "other"), 0.0, 1.0)
+    tls = TlsSettings(client_cert="/etc/app.pem", shown=shown)
+    (sentence,) = diagnose(failed(refusal), settings(tls=tls)).advice
+    assert "New-CsTrustedApplicationPool -Identity app01.contoso.example -Registrar pool01.contoso.example" in sentence
+    (sentence,) = diagnose(failed(refusal), settings(tls=tls._replace(shown=None))).advice
+    assert "does not know /etc/app.pem as a trusted server" in sentence
+
+
 @pytest.mark.parametrize("value", ["30", "30;duration=3600", "30 (busy)", " 30 "])
 def test_the_wish_to_be_left_alone_is_passed_on(value: str) -> None:
     found = failure(Cause.STATUS, "503, Service Unavailable", PUBLISH, ANN.uri, 503, retry_after=value)
@@ -189,7 +228,7 @@ failures = st.builds(
     st.sampled_from(USERS),
     st.none() | st.integers(100, 699),
     st.lists(any_text | st.sampled_from([f"{code};x" for code in ADVICE]), max_size=2).map(tuple),
-    any_text | st.sampled_from([*_TLS, *_SCHEMES, "{x}"]),
+    any_text | st.sampled_from([*_TLS, *_SCHEMES, *_KERBEROS, "{x}"]),
     any_text,
 )
 

@@ -30,8 +30,17 @@ OF_LYNC = re.compile(
 OF_SIMPLE = re.compile(
     r"SIMPLE|Kamailio|OpenSIPS|Asterisk|Openfire|Digest user|realm|nonce|presence rules|PUBLISH\b", re.IGNORECASE
 )
-# What only a Lync endpoint can find out (lync/association.py, lync/guard.py, lync/sign_in.py).
-ONLY_LYNC = {Cause.SIGNATURE, Cause.DEREGISTERED, Cause.NOT_ENABLED}
+# What only a Lync endpoint can find out (lync/association.py, lync/guard.py, lync/sign_in.py, lync/tls_dsk.py).
+ONLY_LYNC = {
+    Cause.SIGNATURE,
+    Cause.DEREGISTERED,
+    Cause.NOT_ENABLED,
+    Cause.ACCOUNT,
+    Cause.KERBEROS,
+    Cause.NOT_TRUSTED,
+    Cause.CERTIFICATE,
+    Cause.PROVISIONING,
+}
 STATUSES = (*range(300, 306), *range(400, 424), 480, 481, 482, 483, 489, *range(500, 506), 600, 603, 699, None)
 
 

@@ -13,12 +13,19 @@ from ..commands import Finished
 from .hundred_runs import hundred_runs
 from .machine import Machine
 from .readme import steps
+from .samba_ad.server import SambaAD
 from .servers import Certificates, Pools
 
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def samba(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) -> Iterator[SambaAD]:
+    with SambaAD(tmp_path_factory.mktemp("samba"), certificates) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

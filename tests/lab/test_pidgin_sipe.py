@@ -19,12 +19,16 @@ from typing import Any, Dict, List
 
 import pytest
 
-from ..simulator_unit.client import ANN, BEN, PASSWORDS
+from ..simulator_unit.client import ANN, BEN, PASSWORDS, POOL
 from ..simulator_unit.process import Simulator, accounts_file
+from .kerberos import REALM, configured, gssapi
+from .people import PASSWORD
 from .required import without_lab
+from .samba_ad.server import SambaAD
 
 SOURCES = Path(__file__).parent / "pidgin_sipe"
 PACKAGES = "pidgin-sipe libpurple0 libpurple-dev libglib2.0-dev libxml2-dev gcc make pkg-config openssl"
+USERS = ((ANN, "ann"), (BEN, "ben"))
 LIMIT = 60.0  # seconds for one event; pidgin-sipe takes some of them before it tells of a new status
 COMPLAINTS = (
     "signature of incoming message is invalid",
@@ -56,7 +60,16 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Pidgin:
     """A running pidgin-sipe, told what to do line by line."""
 
-    def __init__(self, driver: Path, simulator: Simulator, transport: str, address: str, home: Path) -> None:
+    def __init__(
+        self,
+        driver: Path,
+        simulator: Simulator,
+        transport: str,
+        address: str,
+        home: Path,
+        *more: str,
+        **environment: str,
+    ) -> None:
         self.address = address
         self.log = home / "debug"
         self._events: queue.Queue[Dict[str, Any]] = queue.Queue()
@@ -71,12 +84,12 @@ class Pidgin:
             certificate.write_text(ssl.get_server_certificate(("127.0.0.1", simulator.tls)))
             arguments += ["--peer-cert", str(certificate)]
         self.process = subprocess.Popen(
-            [str(driver), *arguments],
+            [str(driver), *arguments, *more],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "HOME": str(home)},
+            env={**os.environ, "HOME": str(home), **environment},
         )
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
@@ -130,32 +143,63 @@ def judgement(*clients: Pidgin) -> tuple[int, list[str]]:
 @pytest.mark.parametrize("transport", ["tcp", "tls"])
 def test_two_pidgin_sipe_clients_see_each_others_presence_change(driver: Path, tmp_path: Path, transport: str) -> None:
     with Simulator(accounts_file(tmp_path), f"--{transport}", "0") as simulator:
-        clients = [
-            Pidgin(driver, simulator, transport, address, tmp_path / name)
-            for address, name in ((ANN, "ann"), (BEN, "ben"))
-        ]
-        ann, ben = clients
-        try:
-            ann.wait_for(event="signed-on")
-            ben.wait_for(event="signed-on")
-            # Having published, they have read their lists of contacts; before that, pidgin-sipe forgets a new one.
-            simulator.census_when(lambda census: all(census["users"][who]["publications"] for who in (ANN, BEN)))
-            ann.tell(f"buddy {BEN}")
-            ben.tell(f"buddy {ANN}")
-            ann.wait_for(event="buddy-status", buddy=BEN, new="available")
-            ben.wait_for(event="buddy-status", buddy=ANN, new="available")
-            ben.tell("status busy")
-            ann.wait_for(event="buddy-status", buddy=BEN, new="busy")
-            ann.tell("status away")
-            ben.wait_for(event="buddy-status", buddy=ANN, new="away")
-            assert ben.leave() == 0
-            ann.wait_for(event="buddy-status", buddy=BEN, new="offline")
-            assert ann.leave() == 0
-            census = simulator.census_when(lambda census: census["connections"] == 0)
-            assert [census["users"][who]["endpoints"] for who in (ANN, BEN)] == [0, 0]
-            good, complaints = judgement(ann, ben)
-        finally:
-            for client in clients:
-                client.stop()
+        good, complaints = see_each_other(
+            simulator,
+            *(Pidgin(driver, simulator, transport, address, tmp_path / name) for address, name in USERS),
+        )
     assert complaints == []
     assert good >= 20  # sign-in, three subscriptions, publications, notifications: of two clients
+
+
+def test_two_pidgin_sipe_clients_sign_in_with_kerberos(driver: Path, samba: SambaAD, tmp_path: Path) -> None:
+    service = tmp_path / "service.keytab"
+    samba.export_keytab(f"sip/{POOL}", service)
+    kerberos = {**gssapi(tmp_path), **configured(tmp_path, f"{samba.host}:{samba.kerberos}")}
+    options = ("--tls", "0", "--offer", "kerberos", "--keytab", str(service))
+    with Simulator(accounts_file(tmp_path), *options, env={**os.environ, **kerberos}) as simulator:
+        clients = []
+        for address, name in USERS:
+            # pidgin-sipe takes what stands before the \\ for the realm.
+            more = ("--authentication", "krb5", "--login", f"{REALM}\\{name}", "--password", PASSWORD)
+            clients.append(Pidgin(driver, simulator, "tls", address, tmp_path / name, *more, **kerberos))
+        good, complaints = see_each_other(simulator, *clients)
+    assert complaints == []
+    assert good >= 20
+
+
+def test_two_pidgin_sipe_clients_get_certificates_and_sign_in_with_tls_dsk(driver: Path, tmp_path: Path) -> None:
+    pytest.importorskip("OpenSSL", reason="comes with pip install 'check_lync_presence[tls-dsk]'")
+    with Simulator(accounts_file(tmp_path), "--tls", "0", "--offer", "tls-dsk") as simulator:
+        clients = [
+            Pidgin(driver, simulator, "tls", address, tmp_path / name, "--authentication", "tls-dsk")
+            for address, name in USERS
+        ]
+        good, complaints = see_each_other(simulator, *clients)
+    assert complaints == []
+    assert good >= 20
+
+
+def see_each_other(simulator: Simulator, ann: Pidgin, ben: Pidgin) -> tuple[int, list[str]]:
+    """Two clients sign on, see each other change, and sign off; the judgement of theirs."""
+    try:
+        ann.wait_for(event="signed-on")
+        ben.wait_for(event="signed-on")
+        # Having published, they have read their lists of contacts; before that, pidgin-sipe forgets a new one.
+        simulator.census_when(lambda census: all(census["users"][who]["publications"] for who in (ANN, BEN)))
+        ann.tell(f"buddy {BEN}")
+        ben.tell(f"buddy {ANN}")
+        ann.wait_for(event="buddy-status", buddy=BEN, new="available")
+        ben.wait_for(event="buddy-status", buddy=ANN, new="available")
+        ben.tell("status busy")
+        ann.wait_for(event="buddy-status", buddy=BEN, new="busy")
+        ann.tell("status away")
+        ben.wait_for(event="buddy-status", buddy=ANN, new="away")
+        assert ben.leave() == 0
+        ann.wait_for(event="buddy-status", buddy=BEN, new="offline")
+        assert ann.leave() == 0
+        census = simulator.census_when(lambda census: census["connections"] == 0)
+        assert [census["users"][who]["endpoints"] for who in (ANN, BEN)] == [0, 0]
+        return judgement(ann, ben)
+    finally:
+        for client in (ann, ben):
+            client.stop()

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import Dict, Iterator
+from typing import Dict
 
 import pytest
 
@@ -18,6 +14,7 @@ from check_lync_presence.settings import Account, DirectorySettings, Secret
 
 from ..commands import POOL, Finished
 from ..simulator_unit.client import BEN
+from .kerberos import configured, gssapi, kinit
 from .people import (
     BASE,
     DOMAIN,
@@ -31,7 +28,6 @@ from .people import (
     Row,
     address,
 )
-from .required import without_lab
 from .samba_ad.server import SambaAD, dn
 from .servers import (
     BOTH_UNKNOWN,
@@ -57,12 +53,6 @@ ROWS = {row.name: row for row in (*REFUSED_BY_THE_POOL, *UNKNOWN_TO_THE_POOL)}
 FINE = next(row for row in UNKNOWN_TO_THE_POOL if row.name == "fine")
 SWITCHED_OFF = next(row for row in UNKNOWN_TO_THE_POOL if row.name == "switchedoff")
 GUESSED = next(person for person in PEOPLE if person.name == "guessed")
-
-
-@pytest.fixture(scope="module")
-def samba(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) -> Iterator[SambaAD]:
-    with SambaAD(tmp_path_factory.mktemp("samba"), certificates) as server:
-        yield server
 
 
 def expected(row: Row, server: str) -> str:
@@ -262,57 +252,19 @@ def test_a_hung_server_ends_in_time_and_changes_nothing(
 
 # ------------------------------------------------------------------ Kerberos
 
-KRB5 = """\
-[libdefaults]
-  default_realm = {realm}
-  dns_lookup_kdc = false
-  dns_canonicalize_hostname = false
-  rdns = false
-[realms]
-  {realm} = {{
-    kdc = {kdc}
-  }}
-"""
-DEBIAN_MODULES = Path("/usr/lib/python3/dist-packages")
-
 
 @pytest.fixture
 def kerberos(samba: SambaAD, tmp_path: Path) -> Dict[str, str]:
-    """The environment of a check that has a ticket of monitor's, and Python's gssapi from Debian if need be."""
-    path = ""
-    if importlib.util.find_spec("gssapi") is None:
-        tag = f"cpython-3{sys.version_info[1]}-"
-        if not list(DEBIAN_MODULES.glob(f"gssapi/raw/misc.{tag}*.so")):
-            without_lab("gssapi for Python is missing (or: pip install gssapi)", "python3-gssapi")
-        modules = tmp_path / "modules"
-        modules.mkdir()
-        for name in ("gssapi", "decorator.py"):
-            (modules / name).symlink_to(DEBIAN_MODULES / name)
-        path = str(modules)
-    configuration, cache = tmp_path / "krb5.conf", tmp_path / "ccache"
-    kdc = f"{samba.host}:{samba.kerberos}"
-    configuration.write_text(KRB5.format(realm=DOMAIN.upper(), kdc=kdc))
-    environment = {"KRB5_CONFIG": str(configuration), "KRB5CCNAME": f"FILE:{cache}"}
-    try:
-        done = subprocess.run(
-            ["kinit", f"monitor@{DOMAIN.upper()}"],
-            input=MONITOR_PASSWORD,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            check=False,
-            env={**os.environ, **environment},
-        )
-    except FileNotFoundError:
-        without_lab("kinit is missing", "krb5-user")
-    assert done.returncode == 0, done.stdout
-    return {**environment, "PYTHONPATH": path} if path else environment
+    """The environment of a check that has a ticket of monitor's."""
+    environment = {**gssapi(tmp_path), **configured(tmp_path, f"{samba.host}:{samba.kerberos}")}
+    kinit("monitor", MONITOR_PASSWORD, environment)
+    return environment
 
 
 def test_a_ticket_is_enough_for_the_bind(
     samba: SambaAD, kerberos: Dict[str, str], pools: Pools, certificates: Certificates, tmp_path: Path
 ) -> None:
-    given = options(samba.ldaps, certificates.ca, None, "--ldap-auth", "kerberos")
+    given = options(samba.ldaps, certificates.ca, None, "--ldap-auth", "kerberos", "--auth", "ntlm")
     done = pools.check(tmp_path, UNKNOWN, SWITCHED_OFF.uri, SWITCHED_OFF.logon, *given, LDAP_PASSWORD="", **kerberos)
     assert verdict(done) == not_found(SWITCHED_OFF.uri)
     assert sentences(done) == [SWITCHED_OFF.sentence]
@@ -324,7 +276,7 @@ def test_a_keytab_is_enough_for_the_bind(
     keytab = tmp_path / "monitor.keytab"
     samba.export_keytab("monitor", keytab)
     own = {**kerberos, "KRB5CCNAME": f"FILE:{tmp_path / 'none'}", "KRB5_CLIENT_KTNAME": str(keytab)}
-    given = options(samba.ldaps, certificates.ca, None, "--ldap-auth", "kerberos")
+    given = options(samba.ldaps, certificates.ca, None, "--ldap-auth", "kerberos", "--auth", "ntlm")
     done = pools.check(tmp_path, UNKNOWN, SWITCHED_OFF.uri, SWITCHED_OFF.logon, *given, LDAP_PASSWORD="", **own)
     assert verdict(done) == not_found(SWITCHED_OFF.uri)
     assert sentences(done) == [SWITCHED_OFF.sentence]
@@ -333,7 +285,7 @@ def test_a_keytab_is_enough_for_the_bind(
 def test_a_server_that_demands_signing_is_named(
     samba: SambaAD, kerberos: Dict[str, str], pools: Pools, certificates: Certificates, tmp_path: Path
 ) -> None:
-    given = options(samba.ldap, certificates.ca, None, "--ldap-auth", "kerberos")
+    given = options(samba.ldap, certificates.ca, None, "--ldap-auth", "kerberos", "--auth", "ntlm")
     done = pools.check(tmp_path, UNKNOWN, FINE.uri, FINE.logon, *given, LDAP_PASSWORD="", **kerberos)
     assert verdict(done) == not_found(FINE.uri, "CRITICAL")
     assert not_asked(done) == (
@@ -344,7 +296,7 @@ def test_a_server_that_demands_signing_is_named(
 def test_a_missing_ticket_is_named(
     samba: SambaAD, kerberos: Dict[str, str], pools: Pools, certificates: Certificates, tmp_path: Path
 ) -> None:
-    given = options(samba.ldaps, certificates.ca, None, "--ldap-auth", "kerberos")
+    given = options(samba.ldaps, certificates.ca, None, "--ldap-auth", "kerberos", "--auth", "ntlm")
     none = {**kerberos, "KRB5CCNAME": f"FILE:{tmp_path / 'none'}"}
     done = pools.check(tmp_path, UNKNOWN, FINE.uri, FINE.logon, *given, LDAP_PASSWORD="", **none)
     assert verdict(done) == not_found(FINE.uri, "CRITICAL")

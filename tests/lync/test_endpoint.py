@@ -42,7 +42,8 @@ def endpoint(pool: TinyPool, account: Account = ANN, mic: bool = False) -> Itera
     connection = finish(open_connection((pool.server.address,), None, POOL, soon()))
     agent = UserAgent(account.uri, connection, counting(), time.monotonic, None)
     try:
-        yield LyncEndpoint(agent, account, EPID, "UCCAPI/15.0.0 test", SignInOptions(mic, "HOST", lambda: NOW))
+        options = SignInOptions("auto", mic, "HOST", lambda: NOW, is_ours=lambda _: True, realm_of=lambda _: "")
+        yield LyncEndpoint(agent, account, EPID, "UCCAPI/15.0.0 test", options)
     finally:
         agent.close()
 

@@ -27,9 +27,9 @@ from check_lync_presence.net.transport import (
     TcpError,
     TlsError,
     TransportError,
-    _unix_time,
     open_connection,
     tls_context,
+    unix_time,
 )
 from check_lync_presence.settings import SettingsError, TlsSettings
 
@@ -55,6 +55,7 @@ class Pki(NamedTuple):
         certificate, key = self.folder / "client.pem", self.folder / "client.key"
         issued = self.ca.issue_cert("monitoring@contoso.example")
         certificate.write_bytes(issued.cert_chain_pems[0].bytes())
+        key.touch(mode=0o600)
         key.write_bytes(issued.private_key_pem.bytes())
         return str(certificate), str(key)
 
@@ -465,6 +466,19 @@ def test_without_the_client_certificate_that_is_demanded_there_is_a_transport_er
         assert str(server.address) in str(failure.value)
 
 
+def test_in_tls_1_3_what_a_server_has_against_us_is_a_tls_error_with_its_reason(pki: Pki) -> None:
+    certificate, key = pki.client_files()
+    strict = demanding(pki)
+    strict.load_verify_locations(cadata=trustme.CA().cert_pem.bytes().decode())
+    stranger = trustme.CA().issue_cert("stranger@contoso.example")
+    Path(certificate).write_bytes(stranger.cert_chain_pems[0].bytes())
+    Path(key).write_bytes(stranger.private_key_pem.bytes())
+    with Server(speaking_tls(strict, echo)) as server, pytest.raises(TlsError) as failure:
+        connect_and_say(server, trusting(pki, client_cert=certificate, client_key=key))
+    assert failure.value.code == "TLSV1_ALERT_UNKNOWN_CA"
+    assert "refuses our certificate" in _TLS[failure.value.code]
+
+
 def connect_and_say(server: Server, context: ssl.SSLContext) -> None:
     # In TLS 1.3 our end is content before the server has looked at the certificate.
     with contextlib.closing(connect(server, context)) as connection:
@@ -487,13 +501,16 @@ def test_a_ca_file_that_is_no_pem_file_is_a_settings_error(tmp_path: Path) -> No
 
 def test_a_key_of_another_certificate_is_a_settings_error(pki: Pki, tmp_path: Path) -> None:
     certificate, _ = pki.client_files()
+    (tmp_path / "other.key").touch(mode=0o600)
     (tmp_path / "other.key").write_bytes(pki.ca.issue_cert("x@contoso.example").private_key_pem.bytes())
     with pytest.raises(SettingsError, match="do not belong together"):
         tls_context(TlsSettings(ca_file=pki.ca_file, client_cert=certificate, client_key=str(tmp_path / "other.key")))
 
 
 def test_a_missing_client_certificate_is_a_settings_error(pki: Pki) -> None:
-    with pytest.raises(SettingsError, match="cannot use the client certificate"):
+    with pytest.raises(
+        SettingsError, match=r"cannot read the client certificate with its key /nowhere/client\.pem: No such"
+    ):
         tls_context(TlsSettings(ca_file=pki.ca_file, client_cert="/nowhere/client.pem"))
 
 
@@ -502,6 +519,7 @@ def test_an_encrypted_key_asks_nobody_and_is_a_settings_error(pki: Pki, tmp_path
 
     certificate, key = pki.client_files()
     loaded = serialization.load_pem_private_key(Path(key).read_bytes(), None)
+    (tmp_path / "encrypted.key").touch(mode=0o600)
     (tmp_path / "encrypted.key").write_bytes(
         loaded.private_bytes(
             serialization.Encoding.PEM,
@@ -509,8 +527,30 @@ def test_an_encrypted_key_asks_nobody_and_is_a_settings_error(pki: Pki, tmp_path
             serialization.BestAvailableEncryption(b"secret"),
         )
     )
-    with pytest.raises(SettingsError, match="cannot use the client certificate"):
+    with pytest.raises(SettingsError, match=r"the key in .*encrypted\.key is encrypted"):
         tls_context(TlsSettings(client_cert=certificate, client_key=str(tmp_path / "encrypted.key")))
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o604, 0o660, 0o755])
+def test_a_key_that_others_may_read_or_write_is_refused_with_the_command_that_mends_it(
+    pki: Pki, tmp_path: Path, mode: int
+) -> None:
+    certificate, key = pki.client_files()
+    mine = tmp_path / "client.key"
+    mine.write_bytes(Path(key).read_bytes())
+    mine.chmod(mode)
+    with pytest.raises(SettingsError, match=rf"mode {mode:04o} and holds a private key; .* chmod 06[04]0 {mine}"):
+        tls_context(TlsSettings(client_cert=certificate, client_key=str(mine)))
+
+
+def test_a_certificate_with_its_key_in_the_same_file_must_be_private(pki: Pki, tmp_path: Path) -> None:
+    both = tmp_path / "both.pem"
+    both.touch(mode=0o600)
+    both.write_bytes(b"".join(Path(name).read_bytes() for name in pki.client_files()))
+    tls_context(TlsSettings(client_cert=str(both)))
+    both.chmod(0o644)
+    with pytest.raises(SettingsError, match="holds a private key"):
+        tls_context(TlsSettings(client_cert=str(both)))
 
 
 def test_the_default_context_verifies_with_the_certificates_of_the_system() -> None:
@@ -523,4 +563,4 @@ def test_the_default_context_verifies_with_the_certificates_of_the_system() -> N
 @given(st.datetimes(min_value=datetime.datetime(1950, 1, 1), max_value=datetime.datetime(9999, 12, 31)))
 def test_the_end_of_a_certificate_is_read_as_the_standard_library_reads_it(moment: datetime.datetime) -> None:
     text = f"{moment.ctime()[4:-4]}{moment.year} GMT"
-    assert _unix_time(text) == ssl.cert_time_to_seconds(text)
+    assert unix_time(text) == ssl.cert_time_to_seconds(text)

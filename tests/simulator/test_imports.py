@@ -29,6 +29,7 @@ main(sys.argv[1:-1])
 NOT_LOADED = {
     "asyncio", "concurrent", "dataclasses", "email", "http", "inspect", "importlib.metadata", "subprocess",
     "check_lync_presence.diagnosis", "check_lync_presence.directory", "check_lync_presence.front_ends",
+    "check_lync_presence.lync.kerberos", "check_lync_presence.net.client_certificate",
     "check_lync_presence.net.discover", "check_lync_presence.simulator", "check_lync_presence.verify",
 }  # fmt: skip
 DEPENDENCIES = {"defusedxml", "nagiosplugin", "pyVoIP"}  # ldap3, dns, gssapi, trustme … are for other occasions

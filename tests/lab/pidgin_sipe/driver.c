@@ -33,9 +33,9 @@
 
 static struct {
 	const char *host, *port, *transport, *user, *login, *password;
-	const char *home, *debugfile, *peercert;
+	const char *home, *debugfile, *peercert, *authentication;
 	int timeout;
-} opt = { "127.0.0.1", "5060", "tcp", NULL, NULL, NULL, NULL, NULL, NULL, 60 };
+} opt = { "127.0.0.1", "5060", "tcp", NULL, NULL, NULL, NULL, NULL, NULL, "ntlm", 60 };
 
 static GMainLoop *loop;
 static PurpleAccount *account;
@@ -371,7 +371,8 @@ static void usage(void)
 {
 	fprintf(stderr,
 "usage: driver --host H --port P --transport tcp|tls --user a@dom --password PW\n"
-"  --login 'DOM\\user' --home DIR [--peer-cert PEM] [--debug FILE] [--timeout S]\n");
+"  --login 'DOM\\user' --home DIR [--peer-cert PEM] [--debug FILE] [--timeout S]\n"
+"  [--authentication ntlm|krb5|tls-dsk]\n");
 	exit(2);
 }
 
@@ -395,7 +396,7 @@ int main(int argc, char **argv)
 		{"host", 1, 0, 'h'}, {"port", 1, 0, 'p'}, {"transport", 1, 0, 't'},
 		{"user", 1, 0, 'u'}, {"login", 1, 0, 'l'}, {"password", 1, 0, 'w'},
 		{"home", 1, 0, 'd'}, {"peer-cert", 1, 0, 'c'}, {"debug", 1, 0, 'D'},
-		{"timeout", 1, 0, 'T'}, {0, 0, 0, 0}
+		{"timeout", 1, 0, 'T'}, {"authentication", 1, 0, 'a'}, {0, 0, 0, 0}
 	};
 	char *name, *server;
 	int c;
@@ -416,6 +417,7 @@ int main(int argc, char **argv)
 		case 'c': opt.peercert = optarg; break;
 		case 'D': opt.debugfile = optarg; break;
 		case 'T': opt.timeout = atoi(optarg); break;
+		case 'a': opt.authentication = optarg; break;	/* ntlm, krb5 or tls-dsk */
 		default: usage();
 		}
 	}
@@ -471,7 +473,7 @@ int main(int argc, char **argv)
 	purple_account_set_password(account, opt.password);
 	purple_account_set_string(account, "server", server);
 	purple_account_set_string(account, "transport", opt.transport);
-	purple_account_set_string(account, "authentication", "ntlm");
+	purple_account_set_string(account, "authentication", opt.authentication);
 	purple_account_set_bool(account, "sso", FALSE);
 	purple_account_set_bool(account, "dont-publish", TRUE); /* no calendar look-ups */
 

@@ -103,6 +103,14 @@ def add_person(sam: Any, base: str, password: str, person: Dict[str, Any]) -> No
         modify(sam, dn, "replace", old, controls=BYPASS_PASSWORD_LAST_SET)
 
 
+def add_front_end(sam: Any, base: str, name: str, password: str, services: List[str]) -> None:
+    """The computer account of a front end, with the names of its services."""
+    sam.newcomputer(name)
+    sam.setpassword(f"(sAMAccountName={name}$)", password)
+    sam.enable_account(f"(sAMAccountName={name}$)")
+    modify(sam, f"CN={name},CN=Computers,{base}", "add", {"servicePrincipalName": services})
+
+
 def main() -> None:
     wanted = json.load(sys.stdin)
     folder, base, realm = wanted["folder"], wanted["base"], wanted["realm"]
@@ -129,6 +137,8 @@ def main() -> None:
     sam.transaction_commit()
     # The DC's own updater of service names does not run here.
     modify(sam, f"CN=DC01,OU=Domain Controllers,{base}", "add", {"servicePrincipalName": wanted["services"]})
+    for name, services in wanted["front ends"].items():
+        add_front_end(sam, base, name, wanted["password"], services)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import subprocess
 from pathlib import Path
 from typing import Any, Dict
 
+from ...commands import POOL
 from ..people import BASE, DOMAIN, LOCKED, MONITOR_PASSWORD, PASSWORD, PEOPLE, POOL_OBJECTS
 from ..required import without_lab
 from ..servers import Certificates, Process, free_port
@@ -105,6 +106,7 @@ class SambaAD(Process):
         wanted: Dict[str, object] = {"folder": str(self.folder), "base": BASE, "realm": DOMAIN.upper()}
         wanted["password"] = ADMINISTRATOR_PASSWORD
         wanted["services"] = [f"ldap/{DC}", f"ldap/{self.host}"]
+        wanted["front ends"] = {"POOL01": [f"sip/{POOL}", f"HTTP/{POOL}"]}
         wanted_json = json.dumps({**wanted, "pools": POOL_OBJECTS, "people": people})
         done = subprocess.run(
             [PYTHON, str(PROVISION)],
@@ -138,6 +140,16 @@ class SambaAD(Process):
         try:
             assert connection.bind()
             assert connection.modify(dn(name), {"lockoutTime": [(ldap3.MODIFY_REPLACE, ["0"])]}), connection.result
+        finally:
+            connection.unbind()
+
+    def wrong_passwords(self, name: str) -> int:
+        """How many have been tried since the last right one."""
+        connection = self._connection(f"Administrator@{DOMAIN}", ADMINISTRATOR_PASSWORD)
+        try:
+            assert connection.bind()
+            assert connection.search(dn(name), "(objectClass=*)", attributes=["badPwdCount"]), connection.result
+            return int(connection.response[0]["raw_attributes"]["badPwdCount"][0])
         finally:
             connection.unbind()
 
