@@ -1,9 +1,9 @@
-# One word each: demo, test, lint, contrib, wheel, clean. PYTHON chooses the interpreter.
+# One word each: demo, test, lint, bench, contrib, wheel, clean. PYTHON chooses the interpreter.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 
-.PHONY: demo test unit lint format compat contrib wheel clean
+.PHONY: demo test unit lint format compat bench soak contrib wheel clean
 
 demo: $(VENV)/.demo          ## the check against the built-in simulator: healthy, and with two faults
 	@$(BIN)/python contrib/demo/demo.py
@@ -22,6 +22,12 @@ lint: $(VENV)/.test
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench: $(VENV)/.test         ## what a check costs, beside what anybody can measure
+	@$(BIN)/python -m benchmarks.bench
+
+soak: $(VENV)/.test          ## 5000 checks against one simulator: no growth, nothing left
+	@$(BIN)/python -m benchmarks.soak
 
 compat:                      ## the tests on every other Python that is installed
 	@PYTHON="$(PYTHON)" tests/compat.sh
