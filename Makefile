@@ -25,6 +25,7 @@ format: $(VENV)/.test
 
 bench: $(VENV)/.test         ## what a check costs, beside what anybody can measure
 	@$(BIN)/python -m benchmarks.bench
+	@$(BIN)/python -m benchmarks.front_ends
 
 soak: $(VENV)/.test          ## 5000 checks against one simulator: no growth, nothing left
 	@$(BIN)/python -m benchmarks.soak

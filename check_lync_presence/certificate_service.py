@@ -11,7 +11,7 @@ import os
 import ssl
 import uuid
 from base64 import b64decode, b64encode
-from typing import List, NamedTuple, Optional, Tuple
+from typing import List, Optional, Tuple
 
 from .lync import provisioning
 from .lync.association import AuthHeader
@@ -25,6 +25,7 @@ from .net.resolve import in_thread
 from .outcome import Cause, PresenceError
 from .settings import Account, Secret, UserCertificate
 from .user_certificates import MIN_LEFT, from_pem
+from .value import NamedTuple
 
 LIMIT = 15.0  # seconds for all of it, and never more than half of what is left
 SHARE = 0.5

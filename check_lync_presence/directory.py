@@ -13,12 +13,13 @@ import re
 import socket
 import ssl
 import threading
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 from urllib.parse import urlsplit
 
 from .lockout import BACK_OFF, LockoutGuard
 from .net.deadline import Deadline
 from .settings import Account, DirectorySettings
+from .value import NamedTuple
 
 LIMIT = 5.0  # seconds for a connection to one server, and for one answer of it; the next one is tried after that
 MAX_ENTRIES = 20  # of one user's search that are looked at; two are one too many

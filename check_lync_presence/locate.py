@@ -6,13 +6,14 @@ not know what is said to a server.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable, List, NamedTuple, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Callable, List, Optional, Tuple, Union
 
 from .net.deadline import Deadline
 from .net.resolve import Address, ResolveError, resolve
 from .net.tasks import together
 from .outcome import Cause, PresenceError
 from .settings import Settings
+from .value import NamedTuple
 
 if TYPE_CHECKING:
     from .net.discover import Service

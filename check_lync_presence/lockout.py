@@ -13,9 +13,10 @@ import hmac
 import os
 import re
 import stat
-from typing import Any, Iterator, NamedTuple, Optional, Sequence
+from typing import Any, Iterator, Optional, Sequence
 
 from .settings import Account
+from .value import NamedTuple
 
 # Tries of a stolen state file cost as much as this makes them; it is paid only while a refusal is remembered.
 _ROUNDS = 100_000

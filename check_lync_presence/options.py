@@ -6,7 +6,9 @@ what an option does.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Tuple, Union
+from typing import Tuple, Union
+
+from .value import NamedTuple
 
 Default = Union[str, int, float, None]
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import enum
 from types import MappingProxyType
-from typing import Mapping, NamedTuple, Optional, Tuple
+from typing import Mapping, Optional, Tuple
+
+from .value import NamedTuple
 
 # The cmdlet's names of its activities.
 REGISTER = "Register"

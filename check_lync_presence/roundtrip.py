@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ssl
 from functools import partial
-from typing import Awaitable, Callable, Dict, List, NamedTuple, Optional, Protocol, Sequence, Tuple
+from typing import Awaitable, Callable, Dict, List, Optional, Protocol, Sequence, Tuple
 
 from .locate import Located, Pick, Server, locate
 from .lync.association import AuthHeader
@@ -39,6 +39,7 @@ from .refusal import Redirected
 from .settings import Account, Settings, UserCertificate
 from .sip.uri import SipUri
 from .useragent import Token, UserAgent
+from .value import NamedTuple
 
 MAX_REDIRECTS = 3
 # Once a step has failed for one user the other one's has this long, so that it can be signed off, and so that two

@@ -8,9 +8,10 @@ from __future__ import annotations
 import configparser
 import os
 import stat
-from typing import Dict, NamedTuple, Optional, Tuple
+from typing import Dict, Optional, Tuple
 
 from .sip.uri import AddressError, parse_uri
+from .value import NamedTuple
 
 MAX_FILE = 1024 * 1024  # an accounts file of a thousand pools has 300 kB
 MAX_TIME = 3600.0  # an hour: no scheduler waits longer for a check

@@ -6,13 +6,14 @@ Owns the truth table: a sentence and a remedy for each finding. Must not know LD
 from __future__ import annotations
 
 import re
-from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..directory import Answer, DirectoryError, Finding, Report, ask
 from ..lockout import LockoutGuard
 from ..net.deadline import Deadline
 from ..outcome import SUBSCRIBE, Cause, Failure, Outcome
 from ..settings import Account, DirectorySettings, Settings
+from ..value import NamedTuple
 from . import codes, subject
 
 # {user} SIP address, {logon} logon name (the file's where it is the account's own), {name} what AD's cmdlets call the

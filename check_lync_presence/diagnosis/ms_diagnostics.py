@@ -6,7 +6,9 @@ Owns the table of codes. Codes that are not in it pass through with the server's
 from __future__ import annotations
 
 import re
-from typing import Dict, NamedTuple, Optional
+from typing import Dict, Optional
+
+from ..value import NamedTuple
 
 _PARAM = re.compile(r';\s*([A-Za-z0-9_-]{1,64})\s*=\s*"([^"]*)"')
 _CODE = re.compile(r"\s*([0-9]{1,6})(?:\.[0-9]{1,6})?\s*(?:;|\Z)")

@@ -7,10 +7,11 @@ Must not know how the keys came about (ntlm) nor which message comes next (sign-
 from __future__ import annotations
 
 import re
-from typing import Dict, NamedTuple, Optional, Protocol, Tuple
+from typing import Dict, Optional, Protocol, Tuple
 
 from ..sip.message import CHALLENGE_HEADER, CREDENTIALS_HEADER, Header, Message, Request, Response
 from ..sip.uri import AddressError, parse_name_addr, split_list
+from ..value import NamedTuple
 
 NEWEST_VERSION = 4
 REPLAY_WINDOW = 256  # MS-SIPAE 3.1.5: numbers behind the highest one seen that may still come

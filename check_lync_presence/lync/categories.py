@@ -6,10 +6,11 @@ Must not know who signed the message that carried them.
 
 from __future__ import annotations
 
-from typing import Dict, Iterable, NamedTuple, Optional, Tuple
+from typing import Dict, Iterable, Optional, Tuple
 
 from ..markup import DocumentError, Element, attribute, child, children, escape, local, number, parse, quoteattr
 from ..sip.multipart import MultipartError, parse_content_type, split_multipart
+from ..value import NamedTuple
 
 SELF_TYPE = "application/vnd-microsoft-roaming-self+xml"
 SUBSCRIPTION_TYPE = "application/msrtc-adrl-categorylist+xml"

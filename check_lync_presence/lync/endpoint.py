@@ -6,7 +6,7 @@ activities nor the other user's endpoint.
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, List, Optional, Tuple
 
 from ..markup import DocumentError, may_have
 from ..net.deadline import Deadline
@@ -17,6 +17,7 @@ from ..sip.dialog import Dialog
 from ..sip.message import Header, Message, Request, Response
 from ..sip.uri import AddressError, parse_name_addr, same_address, split_list
 from ..useragent import UserAgent
+from ..value import NamedTuple
 from . import categories
 from .categories import Publication, SelfPresence
 from .guard import AssociationGuard

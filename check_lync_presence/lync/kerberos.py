@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import importlib
 import re
-from typing import Any, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 from ..net.deadline import Deadline
 from ..net.resolve import in_thread
 from ..outcome import Cause, PresenceError
 from ..settings import Account, SettingsError
 from ..useragent import Token
+from ..value import NamedTuple
 from .association import AuthHeader, SignatureKeys
 from .mechanism import SignInOptions
 from .ntlm import split_logon_name

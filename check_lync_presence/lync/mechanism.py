@@ -5,12 +5,13 @@ Owns what every scheme has in common, and NTLM's side of it. Must not know SIP m
 
 from __future__ import annotations
 
-from typing import Awaitable, Callable, List, NamedTuple, Optional, Protocol, Tuple
+from typing import Awaitable, Callable, List, Optional, Protocol, Tuple
 
 from ..net.deadline import Deadline
 from ..outcome import Cause, PresenceError
 from ..settings import Account, UserCertificate
 from ..useragent import Token
+from ..value import NamedTuple
 from . import ntlm
 from .association import AuthHeader, SignatureKeys
 

@@ -11,8 +11,9 @@ import functools
 import hashlib
 import hmac
 import struct
-from typing import Dict, NamedTuple, Optional
+from typing import Dict, Optional
 
+from ..value import NamedTuple
 from .md4 import md4
 from .rc4 import rc4
 

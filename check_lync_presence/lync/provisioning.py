@@ -9,9 +9,10 @@ import hmac
 import re
 from base64 import b64decode, b64encode
 from hashlib import sha1
-from typing import Iterator, NamedTuple
+from typing import Iterator
 
 from ..markup import DocumentError, Element, attribute, child, children, escape, local, parse, quoteattr
+from ..value import NamedTuple
 
 ISSUE = "http://docs.oasis-open.org/ws-sx/ws-trust/200512/RST/Issue"
 PUBLISH = "http://schemas.microsoft.com/OCS/AuthWebServices/GetAndPublishCert"

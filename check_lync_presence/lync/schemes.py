@@ -5,10 +5,11 @@ Owns the table, and what must be there for a scheme to work. Must not know how a
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Callable, Dict, List, Sequence, Tuple
 
 from ..settings import Account
 from ..useragent import Token
+from ..value import NamedTuple
 from .association import AuthHeader
 from .mechanism import Mechanism, Ntlm, SignInOptions
 

@@ -7,7 +7,7 @@ nor what is done once signed in.
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from typing import Callable, Dict, List, NamedTuple, Optional
+from typing import Callable, Dict, List, Optional
 
 from ..net.deadline import Deadline
 from ..outcome import Cause, PresenceError
@@ -16,6 +16,7 @@ from ..settings import Account
 from ..sip.date import parse_date
 from ..sip.message import Request, Response
 from ..useragent import UserAgent
+from ..value import NamedTuple
 from .association import NEWEST_VERSION, Association, AuthHeader, challenges, format_auth_header, with_credentials
 from .guard import AssociationGuard
 from .mechanism import Mechanism, SignInOptions

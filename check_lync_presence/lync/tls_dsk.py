@@ -7,7 +7,7 @@ certificate comes from. pyOpenSSL and cryptography come with the extra ``tls-dsk
 from __future__ import annotations
 
 import hmac
-from typing import Any, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Optional, Sequence, Tuple
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -17,6 +17,7 @@ from OpenSSL import SSL
 from ..net.deadline import Deadline
 from ..outcome import Cause, PresenceError
 from ..settings import Secret
+from ..value import NamedTuple
 from .association import AuthHeader, SignatureKeys
 from .mechanism import GetCertificate
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from itertools import groupby, islice
-from typing import TYPE_CHECKING, Callable, Dict, Iterable, Iterator, List, NamedTuple, Tuple
+from typing import TYPE_CHECKING, Callable, Dict, Iterable, Iterator, List, Tuple
 
+from ..value import NamedTuple
 from .deadline import Deadline
 from .resolve import ResolveError, in_thread
 from .tasks import together

@@ -10,9 +10,10 @@ import contextlib
 import http.client
 import socket
 import ssl
-from typing import Callable, Dict, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, Optional, Tuple
 from urllib.parse import urlsplit
 
+from ..value import NamedTuple
 from .deadline import Deadline
 from .resolve import Address, ResolveError, in_thread, is_ip_literal, resolve
 from .transport import TlsError, TransportError, open_connection

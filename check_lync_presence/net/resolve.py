@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from typing import Any, Callable, List, NamedTuple, Optional, Tuple, TypeVar
+from typing import Any, Callable, List, Optional, Tuple, TypeVar
 
+from ..value import NamedTuple
 from .deadline import Deadline
 from .tasks import READ, ready
 

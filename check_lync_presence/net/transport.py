@@ -11,9 +11,10 @@ import os
 import socket
 import ssl
 import warnings
-from typing import NamedTuple, Optional, Sequence, Union
+from typing import Optional, Sequence, Union
 
 from ..settings import SettingsError, TlsSettings, read_private_octets
+from ..value import NamedTuple
 from .deadline import Deadline
 from .resolve import Address
 from .tasks import READ, WRITE, ready

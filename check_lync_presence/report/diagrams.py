@@ -6,9 +6,10 @@ Owns their geometry; colours are the style's. What stands in them is escaped her
 from __future__ import annotations
 
 import math
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from typing import Dict, List, Optional, Sequence
 
 from ..outcome import Activity
+from ..value import NamedTuple
 from .text import escaped
 
 WIDTH = 960

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Tuple
+from typing import Tuple
 
 from ..outcome import Diagnosis, Outcome
+from ..value import NamedTuple
 
 
 class View(NamedTuple):

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Dict, NamedTuple, Optional, Sequence
+from typing import Dict, Optional, Sequence
+
+from ..value import NamedTuple
 
 _PARAM = re.compile(r'(?<![A-Za-z0-9_-])([A-Za-z0-9_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s",]*))')
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Dict, Iterable, List, Optional, Tuple, Union
 
 # pyVoIP.SIP imports pyVoIP.VoIP.status and that package imports pyVoIP.SIP: only this order works.
 import pyVoIP.VoIP  # noqa: F401  # isort: skip
 from pyVoIP.SIP import SIPMessage, SIPMessageType, SIPStatus  # isort: skip
+
+from ..value import NamedTuple
 
 MAX_HEADERS = 200  # a real server sends about 20; beyond that somebody plays games with our memory
 MAX_CSEQ = 2**31 - 1  # RFC 3261 8.1.1.5

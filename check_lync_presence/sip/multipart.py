@@ -7,7 +7,9 @@ fifth of the start-up time of the whole check.
 from __future__ import annotations
 
 import re
-from typing import Dict, List, NamedTuple, Tuple
+from typing import Dict, List, Tuple
+
+from ..value import NamedTuple
 
 MAX_PARTS = 100  # a pool answers a subscription to one user with two
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import Dict, NamedTuple, Optional, Tuple
+from typing import Dict, Optional, Tuple
+
+from ..value import NamedTuple
 
 _PARAM = re.compile(r';\s*([^\s;=,"]+)\s*(?:=\s*("(?:[^"\\]|\\.)*"|[^;,]*))?')
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.%a-z]+\]|[^:@\[\]\s]+)(?::([0-9]{1,5}))?\Z")

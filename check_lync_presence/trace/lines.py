@@ -11,11 +11,12 @@ import binascii
 import json
 import os
 import stat
-from typing import Dict, Mapping, NamedTuple, Optional, Tuple
+from typing import Dict, Mapping, Optional, Tuple
 
 from ..outcome import Signature, WireMessage
 from ..report.text import readable, redact
 from ..settings import MAX_TIME, Settings, SettingsError
+from ..value import NamedTuple
 from .plain import Json, WrongValue, from_plain, to_plain
 from .values import Recording
 

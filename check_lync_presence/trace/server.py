@@ -12,7 +12,7 @@ import binascii
 import contextlib
 import itertools
 import re
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
+from typing import Dict, Iterator, List, Optional, Tuple, Union
 
 from ..lync import ntlm
 from ..lync.association import (
@@ -31,6 +31,7 @@ from ..settings import SettingsError
 from ..sip.framing import StreamFramer
 from ..sip.message import CREDENTIALS_HEADER, Message, ParseError, Response
 from ..sip.uri import AddressError, parse_name_addr
+from ..value import NamedTuple
 from .clock import DIGITS, PlayedClock, until
 from .plain import PASSWORD
 from .values import Break, Contact, Recording

@@ -5,7 +5,7 @@ Owns the values. Times are seconds since the start of the round trip. Must not k
 
 from __future__ import annotations
 
-from typing import Dict, NamedTuple, Optional, Tuple
+from typing import Dict, Optional, Tuple
 
 from ..directory import Report
 from ..locate import Server
@@ -13,6 +13,7 @@ from ..net.resolve import Address
 from ..net.transport import TlsFacts
 from ..outcome import Failure, WireMessage
 from ..settings import Settings
+from ..value import NamedTuple
 
 
 class Found(NamedTuple):
