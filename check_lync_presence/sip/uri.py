@@ -12,7 +12,7 @@ from typing import Dict, Optional, Tuple
 from ..value import NamedTuple
 
 _PARAM = re.compile(r';\s*([^\s;=,"]+)\s*(?:=\s*("(?:[^"\\]|\\.)*"|[^;,]*))?')
-_HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.%a-z]+\]|[^:@\[\]\s]+)(?::([0-9]{1,5}))?\Z")
+_HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.%a-z]+\]|[^:@\[\]\s<>\"]+)(?::([0-9]{1,5}))?\Z")
 _USER = re.compile(r"[^\s@<>\"]+\Z")
 
 
@@ -33,7 +33,7 @@ class SipUri(NamedTuple):
     def aor(self) -> str:
         """The address of record: scheme, user and host, without port and parameters."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}:{self.user}@{host}"
+        return f"{self.scheme}:{self.user}@{host}" if self.user else f"{self.scheme}:{host}"
 
 
 class NameAddr(NamedTuple):
@@ -86,6 +86,8 @@ def parse_name_addr(value: str) -> NameAddr:
         uri, rest = uri.strip(), semicolon + tail
     if not uri:
         raise AddressError("an empty address")
+    if len(uri.split(None, 1)) > 1:  # it would break the request line that it becomes
+        raise AddressError("an address with a blank in it")
     params = {}
     for match in _PARAM.finditer(rest):
         raw = (match.group(2) or "").strip()

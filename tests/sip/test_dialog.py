@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from check_lync_presence.sip.dialog import Dialog
-from check_lync_presence.sip.message import Request, Response
+from check_lync_presence.sip.message import Request, Response, parse_head
 
 from ..strategies import any_text, many
 
@@ -130,6 +130,12 @@ def test_a_number_that_comes_late_is_out_of_order_and_gaps_and_repetitions_are_n
         False,
         True,
     ]
+
+
+def test_a_contact_with_a_blank_in_it_does_not_break_the_next_request(dialog: Dialog) -> None:
+    dialog.establish(accepted(f"<{ANN}>;tag=theirs", ("Contact", "<sip:ann@192.0.2.1 SIP/2.0>")))
+    request = Request("SUBSCRIBE", dialog.request_uri, dialog.headers("SUBSCRIBE"))
+    assert parse_head(bytes(request).partition(b"\r\n\r\n")[0]).start_line == request.start_line
 
 
 @many

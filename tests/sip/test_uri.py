@@ -240,6 +240,24 @@ def test_addresses_of_two_users_are_not_the_same(other: str) -> None:
     assert not same_address(other, "sip:ann@contoso.example")
 
 
+def test_the_address_of_record_of_a_server_has_no_user() -> None:
+    assert parse_uri("sips:pool01.contoso.example:5061;lr").aor == "sips:pool01.contoso.example"
+
+
+@pytest.mark.parametrize("text", ["sip:ann@contoso>example", 'sip:ann@contoso"', "sip:<contoso.example"])
+def test_a_host_with_characters_that_end_an_address_is_refused(text: str) -> None:
+    with pytest.raises(AddressError):
+        parse_uri(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["<sip:ann@contoso.example SIP/2.0>", "<sip:a\tb>;tag=1", "sip:a b;tag=1", "<sip:a\x1fb>"]
+)
+def test_an_address_with_a_blank_in_it_is_refused(text: str) -> None:
+    with pytest.raises(AddressError):
+        parse_name_addr(text)
+
+
 def test_phone_numbers_at_two_domains_are_not_the_same() -> None:
     assert not same_address("sip:+15550100;ext=1@contoso.example", "sip:+15550100;ext=1@fabrikam.example")
 
@@ -262,6 +280,7 @@ def test_any_text_is_a_uri_or_an_address_error(text: str) -> None:
     assert uri.host
     assert "@" not in uri.user + uri.host
     assert same_address(text, text)
+    assert parse_uri(uri.aor).aor == uri.aor
 
 
 @many
