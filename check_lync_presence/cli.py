@@ -50,7 +50,8 @@ DEFAULT_PORTS = {"tls": 5061, "tcp": 5060, "udp": 5060}
 
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})\Z")
 # Compiled where they are needed, which is not in every run.
-_RANGE = r"@?(?:(?:~|-?[0-9]+(?:\.[0-9]+)?)?:)?(?:-?[0-9]+(?:\.[0-9]+)?)?\Z"
+_NUMBER = r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?"
+_RANGE = rf"@?(?:(?:~|{_NUMBER})?:)?(?:{_NUMBER})?\Z"
 _LDAP_URI = r"ldaps?://(\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]|[A-Za-z0-9_.-]+)(?::([0-9]+))?/?\Z"
 _TRUE, _FALSE = ("1", "yes", "true", "on"), ("0", "no", "false", "off")
 
@@ -462,7 +463,7 @@ class _Values:
     def count(self, key: str) -> int:
         given = self._arguments.get(key)
         text = str(given) if given is not None else self.in_file(key) or "0"
-        if not (text.isascii() and text.isdigit()):
+        if not (text.isascii() and text.isdigit() and len(text) < 5):
             raise SettingsError(f"{self.name(key)} is {text!r}; it can be 0, 1, 2 or 3")
         return min(int(text), 3)
 

@@ -324,6 +324,12 @@ def test_a_bad_range_is_refused(option: str, text: str) -> None:
     assert refused(f"{option}={text}").startswith(f"{option} is ")
 
 
+@pytest.mark.parametrize("form", ["{}", "{}:", "@{}:", "0.{}", "-{}:", "~:{}"])
+def test_a_range_of_more_digits_than_python_converts_is_refused(form: str) -> None:
+    # Python 3.11 and newer: at most 4300, for an integer.
+    assert refused(f"--warning={form.format('9' * 5000)}").startswith("--warning is ")
+
+
 @pytest.mark.parametrize(
     "text", ["5", "0.5", "5:", "10:", "~:5", "5:10", "@5:10", "@~:0", "-5:5", "~:-1", ":5", "@5", "1:1"]
 )
@@ -1176,6 +1182,13 @@ def test_a_wrong_value_in_the_file_names_the_key_and_the_file(tmp_path: Path, op
     with pytest.raises(SettingsError) as error:
         settings("-H", POOL, "--accounts", str(path))
     assert str(error.value).startswith(f"{option.key} in {path} is ")
+
+
+def test_a_number_of_more_digits_than_python_converts_is_a_wrong_value(tmp_path: Path) -> None:
+    for key in ("verbose", "port", "timeout", "warning"):
+        with pytest.raises(SettingsError) as error:
+            of_file(tmp_path, f"{key} = {'9' * 5000}\n")
+        assert str(error.value).startswith(f"{key} in ")
 
 
 @pytest.mark.parametrize("value", ["0", "no", "false", "off", "NO", "Off", ""])
