@@ -270,7 +270,7 @@ class SimpleEndpoint:
         host, port = params.get("received", ""), params.get("rport", "")
         if not host or not is_ip_literal(host):
             host = self.agent.connection.local.host
-        if port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536:
+        if port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 65536:
             self._seen_as = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def _signed(self, request: Request) -> Request:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-from typing import Any, Callable, Iterator, List
+from typing import Any, Callable, Iterator, List, Optional
 
 import pytest
 
@@ -13,7 +13,7 @@ from check_lync_presence.net.transport import open_connection
 from check_lync_presence.outcome import Cause, PresenceError, Seen
 from check_lync_presence.settings import Account, Secret
 from check_lync_presence.simple.endpoint import SimpleEndpoint
-from check_lync_presence.sip.message import Request
+from check_lync_presence.sip.message import Request, Response
 from check_lync_presence.sip.uri import parse_name_addr
 from check_lync_presence.useragent import UserAgent
 
@@ -119,6 +119,24 @@ def test_the_contact_is_where_the_server_finds_our_connection() -> None:
         finish(user.register(soon()))
         local = user.agent.connection.local
     assert server.requests("REGISTER")[0].get("Contact") == f"<sip:ann@{local};transport=tcp>"
+
+
+@pytest.mark.parametrize(
+    ("told", "seen"),
+    [
+        ("received=192.0.2.9;rport=4000", "192.0.2.9:4000"),
+        ("received=2001:db8::9;rport=4000", "[2001:db8::9]:4000"),
+        ("rport=4000", "127.0.0.1:4000"),
+        ("received=evil.example;rport=4000", "127.0.0.1:4000"),
+        *((f"received=192.0.2.9;rport={wrong}", None) for wrong in ("", "0", "65536", "0655350000", "-1", "٣")),
+    ],
+)
+def test_the_contact_is_where_the_server_says_that_it_sees_us(told: str, seen: Optional[str]) -> None:
+    with TinyServer() as server, endpoint(server) as user:
+        user._learn_address(Response(200, "OK", (("Via", f"SIP/2.0/TCP 127.0.0.1:5070;{told}"),)))
+        finish(user.register(soon()))
+        here = seen or user.agent.connection.local
+    assert server.requests("REGISTER")[-1].get("Contact") == f"<sip:ann@{here};transport=tcp>"
 
 
 def test_unregistering_removes_our_contact_and_leaves_a_persons_phone_alone() -> None:
