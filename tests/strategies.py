@@ -6,8 +6,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 # Enough to find what there is to find, and the whole suite stays a matter of seconds.
-few = settings(max_examples=100, deadline=None, database=None)
-many = settings(max_examples=200, deadline=None, database=None)
+few = settings(max_examples=100)
+many = settings(max_examples=200)
 
 # Only a guard, and this machine may be busy: what is linear in its input takes a few milliseconds for 64 kB, what is
 # quadratic takes a minute.

@@ -312,9 +312,7 @@ values = st.recursive(
 )
 
 
-@hypothesis_settings(
-    max_examples=60, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@hypothesis_settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.binary(max_size=40) | st.fixed_dictionaries(dict.fromkeys(WHOLE, values)).map(lambda x: json.dumps(x).encode())
 )

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import os
 import pickle
+import tempfile
 from pathlib import Path
 from typing import Callable
 
@@ -25,7 +26,7 @@ from check_lync_presence.settings import (
     sip_address,
 )
 
-from .strategies import many
+from .strategies import few, made_of, many
 
 PASSWORD = "Passw0rd!Ann"
 POOL = f"""\
@@ -278,6 +279,43 @@ def test_defaults_stand_behind_every_section(write: Write) -> None:
     assert accounts.section("b") == {"timeout": "20", "user": "ben"}
     assert accounts.section("DEFAULT") is None
     assert accounts.path == path
+
+
+ini_text = made_of(
+    "[a]\n", "[DEFAULT]\n", "[", "]", "key", "Key", " = ", "=", ":", "\n", "\r", " ", "\t", ";", " ; x", "#", "%(x)s",
+    "$", "\ufeff", "\0", "\x85", "\u2028",
+)  # fmt: skip
+
+
+@few
+@given(ini_text.map(lambda text: text.encode("utf-8", "surrogateescape")) | st.binary(max_size=60))
+def test_any_octets_are_an_accounts_file_or_a_settings_error(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "accounts.ini")
+        with open(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600), "wb") as file:
+            file.write(content)
+        try:
+            accounts = read(path)
+        except SettingsError:
+            return
+    for name, keys in accounts.sections.items():
+        assert accounts.section(name) is not None
+        assert all(key == key.lower() and isinstance(value, str) for key, value in keys.items())
+
+
+words = st.text(
+    st.characters(codec="utf-8", exclude_categories=("Zs", "Zl", "Zp", "Cc"), exclude_characters=";#"), min_size=1
+)
+
+
+@few
+@given(st.dictionaries(st.text("abcdefghijklmnopqrstuvwxyz_-", min_size=1), words, max_size=5))
+def test_an_accounts_file_says_what_was_written_into_it(keys: dict[str, str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "accounts.ini")
+        with open(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
+            file.write("[a]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items()))
+        assert read(path).section("a") == keys
 
 
 # ------------------------------------------------------------------ addresses

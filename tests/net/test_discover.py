@@ -11,14 +11,18 @@ import time
 from collections import Counter
 from typing import Any, Callable, Iterator, List, Mapping, Sequence, Tuple
 
+import dns.name
 import dns.resolver
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from check_lync_presence.net import discover as module
 from check_lync_presence.net.discover import MAX_SERVICES, Discovery, discover
 from check_lync_presence.net.resolve import ResolveError
 
 from ..loopback import finish, soon
+from ..strategies import many
 from ..tiny_nameserver import (
     NameServer,
     Script,
@@ -247,6 +251,25 @@ def test_port_0_is_no_port() -> None:
     discovery = found({EDGE: srv("0 0 0 a.contoso.example.", "1 0 65535 b.contoso.example.")})
     assert places(discovery) == ["b.contoso.example:65535"]
     assert discovery.remarks == (f"{EDGE} names a.contoso.example, without a port: not used.",)
+
+
+numbers = st.integers(0, 3) | st.integers(0, 65535)
+host_names = st.lists(
+    st.binary(min_size=1, max_size=8) | st.sampled_from([b"contoso", b"example", b"pool01"]), max_size=4
+).map(lambda labels: dns.name.Name([*labels, b""]))
+
+
+@many
+@given(st.lists(st.tuples(numbers, numbers, host_names, numbers), max_size=12), st.randoms(use_true_random=False))
+def test_any_records_are_sifted_and_put_into_an_order(told: List[Tuple[Any, ...]], source: random.Random) -> None:
+    targets = [module._Target(priority, weight, module._host(name), port) for priority, weight, name, port in told]
+    usable, refused = module._sift(targets, DOMAIN, POOL)
+    assert all(f".{target.host}".endswith(f".{DOMAIN}") and target.port for target in usable)
+    assert all(text.isascii() and text.isprintable() for text in refused)
+    for pick in (first, last, source.randrange):
+        ordered = list(module._in_order(usable, pick))
+        assert sorted(ordered) == sorted(usable)
+        assert [target.priority for target in ordered] == sorted(target.priority for target in usable)
 
 
 def test_however_many_hosts_are_refused_one_sentence_says_so() -> None:

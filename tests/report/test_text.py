@@ -229,6 +229,12 @@ def test_a_huge_message_is_cut_in_the_log() -> None:
 
 
 @many
+@given(st.text(st.sampled_from('aZ0"=, \\\r\n|\u202e') | st.characters(), max_size=30), st.text(max_size=30))
+def test_no_text_around_a_password_hides_it(before: str, after: str) -> None:
+    assert ANN_PASSWORD not in redact(before + ANN_PASSWORD + after, (ANN_PASSWORD,))
+
+
+@many
 @given(st.binary(max_size=300))
 def test_any_message_makes_clean_lines(data: bytes) -> None:
     for line in log(data, 3):

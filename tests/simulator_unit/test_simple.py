@@ -480,7 +480,7 @@ def test_without_replication_watchers_elsewhere_are_not_told_and_see_nothing() -
     assert notes(left_over(ben)[-1].body) == ["travels"]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_no_header_makes_it_fall_over(data: st.DataObject) -> None:
     stage = SimpleStage(*data.draw(st.lists(st.sampled_from(FAULTS), max_size=3)))

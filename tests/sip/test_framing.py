@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from check_lync_presence.sip.framing import MAX_BODY, MAX_HEAD, StreamFramer
+from check_lync_presence.sip.framing import MAX_BODY, MAX_HEAD, StreamFramer, read_datagram
 from check_lync_presence.sip.message import ParseError
 
 from ..strategies import HANG, few, many
@@ -243,6 +243,18 @@ def test_single_octets_give_what_the_whole_stream_gives(stream: bytes) -> None:
 def test_any_octets_are_messages_or_a_parse_error(stream: bytes) -> None:
     found, end = frame([stream])
     assert found == [] or end
+
+
+@many
+@given(stream_pieces | st.binary(max_size=400))
+def test_any_datagram_is_a_message_or_nothing_or_a_parse_error(data: bytes) -> None:
+    try:
+        found = list(read_datagram(data))
+    except ParseError:
+        return
+    assert len(found) == bool(data.lstrip(b"\r\n"))
+    for message in found:
+        assert list(map(bytes, read_datagram(bytes(message)))) == [bytes(message)]
 
 
 @pytest.mark.parametrize("storm", [b"\r\n", b"x", HEAD + b"\r\n"])
