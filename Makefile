@@ -1,9 +1,12 @@
-# One word each: demo, test, lint, bench, contrib, wheel, clean. PYTHON chooses the interpreter.
+# One word each: demo, test, lint, bench, contrib, fuzz, wheel, clean. PYTHON chooses the interpreter.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
+# For make fuzz: seconds for each target, and which ones (none: all).
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?=
 
-.PHONY: demo test unit lint format compat bench soak contrib wheel clean
+.PHONY: demo test unit lint format compat bench soak contrib fuzz wheel clean
 
 demo: $(VENV)/.demo          ## the check against the built-in simulator: healthy, and with two faults
 	@$(BIN)/python contrib/demo/demo.py
@@ -35,6 +38,10 @@ compat:                      ## the tests on every other Python that is installe
 
 contrib: $(VENV)/.demo       ## Icinga's definitions of the command, from the table of options
 	@$(BIN)/python contrib/generate.py
+
+fuzz: $(VENV)/.test          ## FUZZ_SECONDS of fuzzing for each target (tests/fuzz/README.md)
+	$(BIN)/pip install --quiet --disable-pip-version-check atheris
+	$(BIN)/python -m tests.fuzz.campaign --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 wheel: $(VENV)/.test         ## dist/: wheel and sdist
 	rm -rf dist
