@@ -4,7 +4,8 @@ The simulator's front ends answer, and a script (the fuzzer's input) changes wha
 front end could that has been broken into, or on the wire, as anybody in between could. Whatever it is, the run must end
 in an Outcome, in time, and in a success only if the server has told the subscriber of this very publication.
 
-A script is one line of words, a dialect, faults of the simulator and `tls`, `tcp`, `udp`, `verbose`, and then edits:
+A script is one line of words, a dialect, faults of the simulator, `auto`, `mic`, `tcp`, `udp`, `verbose`, and `all` for
+two front ends with --all-front-ends, and then edits:
 
     lync no-piggyback
     @7 set Contact: <sip:ann@192.0.2.1>
@@ -25,6 +26,7 @@ The number is that of the server's message, from 0 on; what stands behind the wo
 
 from __future__ import annotations
 
+import contextlib
 import html
 import itertools
 import math
@@ -33,19 +35,18 @@ import re
 import selectors
 import socket
 from collections import deque
-from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Callable, Deque, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 from unittest import mock
 
-from check_lync_presence import roundtrip
+from check_lync_presence import locate, roundtrip
 from check_lync_presence.diagnosis import diagnose
-from check_lync_presence.locate import Located, Server
 from check_lync_presence.net.deadline import Deadline
 from check_lync_presence.net.resolve import Address
 from check_lync_presence.net.tasks import Gate, _Loop
 from check_lync_presence.net.transport import Connection, TlsFacts
 from check_lync_presence.outcome import REGISTER, Outcome
-from check_lync_presence.report.text import activity_log, clean, cmdlet_lines, sip_log, what_failed
-from check_lync_presence.roundtrip import MAX_REDIRECTS, RoundTrip, Run, World
+from check_lync_presence.report.text import activity_log, clean, cmdlet_lines, front_end_lines, sip_log, what_failed
+from check_lync_presence.roundtrip import MAX_REDIRECTS, World
 from check_lync_presence.settings import Account, Settings
 from check_lync_presence.simulator import pool, simple
 from check_lync_presence.simulator.faults import LYNC, SIMPLE, FaultError, Faults
@@ -53,14 +54,14 @@ from check_lync_presence.simulator.frontend import FrontEnd
 from check_lync_presence.simulator.link import Link, Outgoing
 from check_lync_presence.simulator.wire import emit
 from check_lync_presence.sip.framing import StreamFramer, read_datagram
-from check_lync_presence.sip.message import Message, ParseError, Request, Response
-from check_lync_presence.useragent import UserAgent
+from check_lync_presence.sip.message import CSeq, Message, ParseError, Request, Response
 
 from ..samples import ANN, BEN, settings
 from ..transcripts import POOL
 
 START = 1_370_088_000.0  # 2013-06-01 12:00 UTC
 TIMEOUT = 40.0
+ADDRESSES = ("127.0.0.1", "127.0.0.2")
 MAX_EDITS = 40
 MAX_SENT = 500  # messages of the check in one run; an undisturbed one has about 20
 
@@ -127,15 +128,17 @@ class _Waiting(selectors.SelectSelector):
 class _Wire(Connection):
     """A connection of one user to the server, and the server's end of it."""
 
-    def __init__(self, server: _LyingServer, account: Account, place: Address, transport: str) -> None:
+    def __init__(self, server: _LyingServer, place: Address, transport: str) -> None:
         self.name, self.reliable = ("UDP", False) if transport == "udp" else ("TCP", True)
         self.peer = place
         self.local = Address(socket.AF_INET, ("127.0.0.1", 50000 + len(server.wires)))
-        self.tls = TlsFacts("TLSv1.3", "TLS_AES_256_GCM_SHA384", None) if transport == "tls" else None
-        self.account = account
+        self.tls = TlsFacts("TLSv1.3", "TLS_AES_256_GCM_SHA384", START + 864000) if transport == "tls" else None
         self.link = server.link(self, place)
+        self.account: Optional[Account] = None
         self.received: List[bytes] = []
-        self.tokens = 0
+        self.published: Set[str] = set()
+        self.subscriptions: Set[str] = set()
+        self.tokens: List[CSeq] = []
         self.ended = self.muted = False
         self._server = server
         self._ready: Deque[Tuple[float, bytes]] = deque()
@@ -145,7 +148,8 @@ class _Wire(Connection):
     async def send(self, data: bytes, deadline: Deadline) -> None:
         # What leaves the check is SIP, whatever the server said before.
         for message in self._framer.feed(data) if self.reliable else read_datagram(data):
-            self.tokens += bool(_TOKEN.search(data))
+            if _TOKEN.search(data):
+                self.tokens.append(message.cseq)
             self._server.take(self, message, data)
 
     async def receive(self, deadline: Deadline) -> bytes:
@@ -182,6 +186,18 @@ class _Wire(Connection):
         self.ended = True
         self._server.gone(self)
 
+    def notifications(self) -> Iterator[Message]:
+        """What the user was sent in the dialogs of his subscriptions."""
+        framer = StreamFramer()
+        for piece in self.received:
+            try:
+                for message in framer.feed(piece) if self.reliable else read_datagram(piece):
+                    if message.call_id in self.subscriptions and message.cseq.method in ("NOTIFY", "BENOTIFY"):
+                        yield message
+            except ParseError:
+                if self.reliable:
+                    return
+
 
 class _LyingFrontEnd(FrontEnd):
     """A front end whose messages are changed before it signs them."""
@@ -210,7 +226,7 @@ class _LyingServer:
         self.dialect = SIMPLE if SIMPLE in script.words or "udp" in script.words else LYNC
         self.wires: List[_Wire] = []
         self.signatures: Dict[str, Tuple[str, ...]] = {}
-        self.subscriptions: Set[str] = set()
+        self.refused: Set[Account] = set()
         self.taken = 0
         self._words = {b"{marker}": b"{marker}", b"{call}": b"1", b"{tag}": b"1", b"{theirs}": b"1"}
         self._changed = self._sent = 0
@@ -239,15 +255,15 @@ class _LyingServer:
 
     # ------------------------------------------------------------ connections
 
-    def connect(self, account: Account, server: Server, transport: str) -> _Wire:
-        assert f".{server.name}".endswith(".contoso.example"), f"credentials went to {server.name}"
-        wire = _Wire(self, account, server.addresses[0], transport)
+    def connect(self, name: str, place: Address, transport: str) -> _Wire:
+        assert f".{name}".endswith(".contoso.example"), f"credentials went to {name}"
+        wire = _Wire(self, place, transport)
         self.wires.append(wire)
-        assert sum(item.account is account for item in self.wires) <= MAX_REDIRECTS + 1
+        assert len(self.wires) <= 2 * len(ADDRESSES) * (MAX_REDIRECTS + 1)
         return wire
 
     def link(self, wire: _Wire, place: Address) -> Link:
-        at, transport = "127.0.0.1", wire.name.lower() if wire.tls is None else "tls"
+        at, transport = place.host, wire.name.lower() if wire.tls is None else "tls"
         home = 5062 if "redirect" in self.faults and place.port != 5062 else None
         faults = self.faults.at(at)
         cid = f"4A{len(self.wires):04X}"
@@ -264,12 +280,17 @@ class _LyingServer:
         assert self.taken <= MAX_SENT, "the check is kept busy without end"
         for account in (ANN, BEN):
             assert account.password.reveal().encode() not in data
-        assert wire.tokens <= 1, "a password was tried twice on one connection"
-        published = _MARKER.search(message.body)
-        if published is not None:
-            self._words[b"{marker}"] = published.group()
+        if wire.account is None:
+            wire.account = next(one for one in (ANN, BEN) if f"<{one.uri}>" in (message.get("From") or ""))
+        if message.cseq in wire.tokens:
+            assert len(wire.tokens) == 1, "a password was tried twice on one connection"
+            assert wire.account not in self.refused, "a refused password was tried again"
+        marker = _MARKER.search(message.body)
+        if marker is not None:
+            self._words[b"{marker}"] = marker.group()
+            wire.published.add(marker.group().decode())
         if isinstance(message, Request) and message.method == "SUBSCRIBE" and wire.account is BEN:
-            self.subscriptions.add(message.call_id)
+            wire.subscriptions.add(message.call_id)
             self._words[b"{call}"] = message.call_id.encode()
             self._words[b"{tag}"] = _tag(message, "From")
         self._deliver(self._front_end.receive(wire.link, message, START + self.clock.now))
@@ -313,10 +334,15 @@ class _LyingServer:
                 session = next(reversed(subscriber.link.sessions.values()), None)
                 told = Outgoing(subscriber.link, item.message, session, "notify")
                 subscriber.deliver(self._signed(told, self._filled(edit.octets)), late)
+        if not edits and not emission.lost and self._refuses(wire, item.message):
+            self.refused.update(filter(None, (wire.account,)))
         wire.muted = wire.muted or emission.mute
         if emission.cut or b"close" in words:
             wire.end()
         return emission.lost
+
+    def _refuses(self, wire: _Wire, message: Message) -> bool:
+        return isinstance(message, Response) and message.status in (401, 407) and message.cseq in wire.tokens
 
     def _signed(self, item: Outgoing, octets: bytes) -> bytes:
         octets = _measured(octets)
@@ -375,15 +401,19 @@ class _LyingServer:
 
     # ---------------------------------------------------------------- verdict
 
-    def has_told(self, marker: str) -> bool:
-        """Whether the subscriber was sent a notification with the marker, as nobody but this server could."""
-        for wire in self.wires:
-            for message in _messages(wire) if wire.account is BEN else ():
-                if not isinstance(message, Request) or message.method not in ("NOTIFY", "BENOTIFY"):
-                    continue
-                if message.call_id in self.subscriptions and _tells(message.body, marker) and self._vouches(message):
-                    return True
-        return False
+    def has_told(self, here: str = "", there: str = "") -> bool:
+        """Whether the subscriber was sent what the publisher has published, as nobody but this server could.
+
+        `here` and `there` are the front ends of the two, where it matters.
+        """
+        markers: Set[str] = set().union(*(wire.published for wire in self.wires if wire.peer.host == here or not here))
+        return any(
+            _tells(message.body, marker) and self._vouches(message)
+            for wire in self.wires
+            if wire.account is BEN and (wire.peer.host == there or not there)
+            for message in wire.notifications()
+            for marker in markers
+        )
 
     def _vouches(self, message: Message) -> bool:
         if self.dialect == SIMPLE:
@@ -414,19 +444,6 @@ def _one(data: bytes) -> Optional[Message]:
     return found[0] if len(found) == 1 and not framer.partial else None
 
 
-def _messages(wire: _Wire) -> List[Message]:
-    found: List[Message] = []
-    framer = StreamFramer()
-    for piece in wire.received:
-        try:
-            for message in framer.feed(piece) if wire.reliable else read_datagram(piece):
-                found.append(message)
-        except ParseError:
-            if wire.reliable:
-                break
-    return found
-
-
 def _identity(message: Message) -> Tuple[str, ...]:
     names = ("From", "To", "Call-ID", "CSeq")
     return (*(message.get(name) or "" for name in names), "" if isinstance(message, Request) else message.start_line)
@@ -437,27 +454,6 @@ def _tells(body: bytes, marker: str) -> bool:
     return any(marker in html.unescape(text) for text in texts)
 
 
-class _Trip(RoundTrip):
-    """The round trip on connections of ours."""
-
-    def __init__(self, run: Run, located: Located, server: _LyingServer) -> None:
-        super().__init__(run, located, located)
-        self._server = server
-
-    @property
-    def marker(self) -> str:
-        return self._marker
-
-    async def _connect(self, account: Account, server: Server, deadline: Deadline) -> UserAgent:
-        run = self._run
-        wire = self._server.connect(account, server, self._settings.transport)
-        return UserAgent(account.uri, wire, run.world.token, run.since_start, run.messages)
-
-
-async def _resolve(host: str, port: int, *_: Any) -> Tuple[Address, ...]:
-    return (Address(socket.AF_INET, (host, port)),)
-
-
 def play(data: bytes) -> Outcome:
     """What a run came to against the server of a script; raises if a property does not hold."""
     script = read_script(data)
@@ -466,26 +462,52 @@ def play(data: bytes) -> Outcome:
     told = _settings(script)
     numbers = itertools.count(0x1000)
     world = World(clock, lambda: START + clock.now, lambda digits: f"{next(numbers):0{digits}x}"[-digits:], "HOST")
-    run = Run(told, None, world)
-    trip = _Trip(run, Located((Server(POOL, (Address(socket.AF_INET, ("127.0.0.1", 5061)),)),)), server)
-    with mock.patch.object(roundtrip, "resolve", _resolve), _Waiting(clock) as selector:
-        outcome: Outcome = _Loop(selector, clock).run(trip.run(run.whole))
+    addresses = tuple(Address(socket.AF_INET, (host, 5061)) for host in ADDRESSES[: 1 + told.all_front_ends])
+
+    async def resolve(host: str, port: int, *_: Any) -> Tuple[Address, ...]:
+        return addresses if (host, port) == (POOL, 5061) else (Address(socket.AF_INET, (host, port)),)
+
+    async def connect(places: Sequence[Address], context: object, name: str, deadline: Deadline) -> Connection:
+        return server.connect(name, places[0], told.transport)
+
+    def datagrams(places: Sequence[Address]) -> Connection:
+        return server.connect(POOL, places[0], told.transport)
+
+    with contextlib.ExitStack() as stack:
+        for module, name, ours in (
+            (locate, "resolve", resolve),
+            (roundtrip, "resolve", resolve),
+            (roundtrip, "open_connection", connect),
+            (roundtrip, "open_datagrams", datagrams),
+        ):
+            stack.enter_context(mock.patch.object(module, name, ours))
+        selector = stack.enter_context(_Waiting(clock))
+        outcome: Outcome = _Loop(selector, clock).run(roundtrip._run(roundtrip.Run(told, None, world)))
     assert clock.now <= TIMEOUT + 0.1, "it took longer than it may"
     assert outcome.success is not bool(outcome.failures)
-    if outcome.success:
-        assert server.has_told(trip.marker), "a success without a notification of this very publication"
-        signed_in = {item.user for item in outcome.activities if item.name == REGISTER and item.seconds is not None}
-        assert signed_in == {ANN.uri, BEN.uri}
+    for item in outcome.front_ends or (outcome,):
+        _judge(item, server)
     _print(outcome, told)
     return outcome
 
 
+def _judge(outcome: Outcome, server: _LyingServer) -> None:
+    """No success without proof."""
+    here = outcome.server
+    if outcome.latency is not None and not outcome.failures:
+        assert server.has_told(here, here), "a success without a notification of this very publication"
+        signed_in = {item.user for item in outcome.activities if item.name == REGISTER and item.seconds is not None}
+        assert signed_in == {ANN.uri, BEN.uri}
+    for there, path in outcome.paths.items():
+        assert path.failure is not None or server.has_told(here, there), "a path without a notification at its end"
+
+
 def _settings(script: Script) -> Settings:
-    transports = [word for word in script.words if word in ("tls", "tcp", "udp")]
     simple_only = "udp" in script.words or (SIMPLE in script.words and "auto" not in script.words)
     return settings(
-        transport=transports[0] if transports and ("udp" not in script.words) else "udp" if transports else "tls",
+        transport="udp" if "udp" in script.words else "tcp" if "tcp" in script.words else "tls",
         protocol="simple" if simple_only else "auto",
+        all_front_ends="all" in script.words,
         ntlm_mic="mic" in script.words,
         verbose=3 if "verbose" in script.words else 0,
         timeout=TIMEOUT,
@@ -495,7 +517,12 @@ def _settings(script: Script) -> Settings:
 def _print(outcome: Outcome, told: Settings) -> None:
     """Everything that a person reads of it can be printed, and holds no password."""
     diagnosis = diagnose(outcome, told)
-    lines = cmdlet_lines(outcome, diagnosis) + activity_log(outcome) + sip_log(outcome.messages, told)
+    lines = (
+        cmdlet_lines(outcome, diagnosis)
+        + front_end_lines(outcome)
+        + activity_log(outcome)
+        + sip_log(outcome.messages, told)
+    )
     lines += [clean(text) for text in (*outcome.remarks, *diagnosis.advice)]
     lines += [clean(what_failed(outcome))] if outcome.failures else []
     for line in lines:

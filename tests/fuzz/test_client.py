@@ -23,7 +23,10 @@ def script(name: str) -> bytes:
     return (corpus("client") / name).read_bytes()
 
 
-@pytest.mark.parametrize("words", ["lync", "simple", "simple auto tcp", "simple udp verbose", "lync mic tcp verbose"])
+@pytest.mark.parametrize(
+    "words",
+    ["lync", "simple", "simple auto tcp", "simple udp verbose", "lync mic tcp verbose", "lync all", "simple all"],
+)
 def test_an_honest_server_is_a_success(words: str) -> None:
     assert play(words.encode()).success
 
@@ -87,6 +90,12 @@ def test_a_check_that_follows_a_redirect_anywhere_is_caught(monkeypatch: pytest.
         play(script("lync-redirect-foreign"))
 
 
+def test_a_check_that_tries_a_refused_password_at_the_next_front_end_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("check_lync_presence.front_ends._refused", lambda _: False)
+    with pytest.raises(AssertionError, match="a refused password was tried again"):
+        play(b"lync all wrong-password")
+
+
 def test_a_check_that_falls_over_a_document_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     def falls_over(body: bytes) -> None:
         raise KeyError("x")
@@ -99,7 +108,7 @@ def test_a_check_that_falls_over_a_document_is_caught(monkeypatch: pytest.Monkey
 # ------------------------------------------------------------------ properties
 
 words = st.lists(
-    st.sampled_from(["lync", "simple", "udp", "tcp", "auto", "mic", "verbose", *(fault.name for fault in TABLE)])
+    st.sampled_from(["lync", "simple", "udp", "tcp", "auto", "mic", "verbose", "all", *(fault.name for fault in TABLE)])
     # Octet by octet is a hundred times slower, and the framer's own tests do it.
     .filter(lambda word: word != "split-messages"),
     max_size=3,
