@@ -45,6 +45,7 @@ from check_lync_presence.net.resolve import Address
 from check_lync_presence.net.tasks import Gate, _Loop
 from check_lync_presence.net.transport import Connection, TlsFacts
 from check_lync_presence.outcome import REGISTER, Outcome
+from check_lync_presence.plugin import measured
 from check_lync_presence.report.text import activity_log, clean, cmdlet_lines, front_end_lines, sip_log, what_failed
 from check_lync_presence.roundtrip import MAX_REDIRECTS, World
 from check_lync_presence.settings import Account, Settings
@@ -498,6 +499,8 @@ def _judge(outcome: Outcome, server: _LyingServer) -> None:
         assert server.has_told(here, here), "a success without a notification of this very publication"
         signed_in = {item.user for item in outcome.activities if item.name == REGISTER and item.seconds is not None}
         assert signed_in == {ANN.uri, BEN.uri}
+    for seconds in measured(outcome).values():
+        assert 0 <= seconds <= TIMEOUT + 0.1
     for there, path in outcome.paths.items():
         assert path.failure is not None or server.has_told(here, there), "a path without a notification at its end"
 
