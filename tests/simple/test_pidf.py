@@ -5,6 +5,7 @@ import time
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from check_lync_presence.markup import DocumentError, attribute, child, parse
 from check_lync_presence.simple.pidf import document, shows
@@ -148,6 +149,12 @@ def test_what_is_no_presence_document_is_said_to_be_none(body: bytes) -> None:
 def test_any_octets_give_an_answer_or_the_one_error(text: str) -> None:
     with contextlib.suppress(DocumentError):
         assert shows(text.encode("utf-8", "surrogateescape"), ANN, MARKER) in (True, False)
+
+
+@many
+@given(st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cn", "Co")), max_size=30))
+def test_what_is_published_is_what_a_notification_shows(note: str) -> None:
+    assert notes(document(ANN, note, "p1"), ANN) == {note.strip()}
 
 
 def test_a_document_of_very_many_tuples_is_read_in_time() -> None:
