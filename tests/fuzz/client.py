@@ -355,8 +355,9 @@ class _LyingServer:
     def _issued(self, item: Outgoing, message: Message) -> None:
         """Remember what was signed: nothing else may pass for the server's."""
         found = _RSPAUTH.search(message.get("Authentication-Info") or "")
-        wrong = self.faults.has("signature-wrong", "all")
-        wrong |= item.activity == "notify" and self.faults.has("signature-wrong", "notification")
+        faults = item.link.faults
+        wrong = faults.has("signature-wrong", "all")
+        wrong |= item.activity == "notify" and faults.has("signature-wrong", "notification")
         if item.session is not None and found is not None and not wrong:
             self.signatures[found.group(1).lower()] = _identity(message)
 
