@@ -511,6 +511,8 @@ def _settings(script: Script) -> Settings:
     return settings(
         transport="udp" if "udp" in script.words else "tcp" if "tcp" in script.words else "tls",
         protocol="simple" if simple_only else "auto",
+        # Whatever else this machine could sign in with is none of the script's.
+        auth="auto" if SIMPLE in script.words or simple_only else "ntlm",
         all_front_ends="all" in script.words,
         ntlm_mic="mic" in script.words,
         verbose=3 if "verbose" in script.words else 0,
