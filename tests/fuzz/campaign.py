@@ -1,7 +1,8 @@
 """Fuzz the targets one after the other and print a line of figures for each: ``make fuzz FUZZ_SECONDS=60``.
 
-What was new is kept in .fuzz/corpus, so that the next run goes on from there. What failed is kept in .fuzz/found, and
-shown by ``python -m tests.fuzz.campaign --show FILE``, the name of whose folder is that of its target.
+What was new is kept in .fuzz/corpus, so that the next run goes on from there; what of it reaches code that the corpus
+here does not, ``--keep`` copies into it. What failed is kept in .fuzz/found, and shown by ``--show FILE``, the name of
+whose folder is that of its target.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import List, NamedTuple
+from types import FrameType
+from typing import Any, List, NamedTuple, Set, Tuple
 
-from .targets import TARGETS, corpus, dictionary
+from .targets import TARGETS, corpus, dictionary, seeds
+
+Step = Tuple[str, int, int]
 
 PLACE = Path(".fuzz")
 MAX_INPUT = 8192  # octets; limits of the parsers that lie beyond are tested one by one
@@ -76,11 +80,53 @@ def fuzz(target: str, seconds: int) -> Figures:
     )
 
 
+def keep(target: str) -> int:
+    """Copy into the corpus what reaches code that nothing there reaches, the smallest first; how many there were."""
+    known: Set[Step] = set().union(*(steps(target, path.read_bytes()) for path in seeds(target)))
+    kept = 0
+    for path in sorted((PLACE / "corpus" / target).iterdir(), key=lambda path: (path.stat().st_size, path.name)):
+        data = path.read_bytes()
+        new = steps(target, data) - known
+        if new:
+            known |= new
+            kept += 1
+            (corpus(target) / path.name[:12]).write_bytes(data)
+    return kept
+
+
+def steps(target: str, data: bytes) -> Set[Step]:
+    """From which line to which an input leads through the code that is fuzzed."""
+    reached: Set[Step] = set()
+
+    def trace(frame: FrameType, event: str, argument: Any) -> Any:
+        name = frame.f_code.co_filename
+        if "/check_lync_presence/" not in name or "/simulator/" in name:
+            return None
+        last = 0
+
+        def line(frame: FrameType, event: str, argument: Any) -> Any:
+            nonlocal last
+            if event == "line":
+                reached.add((name, last, frame.f_lineno))
+                last = frame.f_lineno
+            return line
+
+        return line
+
+    sys.settrace(trace)
+    try:
+        TARGETS[target](data)
+    finally:
+        sys.settrace(None)
+    return reached
+
+
 def main(arguments: List[str]) -> int:
     """The command line; 1 if something was found."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.campaign", description="Fuzz the check's readers.")
     parser.add_argument("--seconds", type=int, default=60, help="for each target (default: %(default)s)")
     parser.add_argument("--show", type=Path, metavar="FILE", help="run the target of a found file with it, once")
+    parser.add_argument("--keep", action="store_true", help="copy what is new from .fuzz/corpus into the corpus here")
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(TARGETS)} (default: all)")
     chosen = parser.parse_args(arguments)
     if chosen.show is not None:
@@ -91,6 +137,9 @@ def main(arguments: List[str]) -> int:
         parser.error(f"there is no target {', '.join(sorted(unknown))}")
     found = 0
     for target in chosen.targets or TARGETS:
+        if chosen.keep:
+            print(f"{target:<12} {keep(target):>5} inputs kept", flush=True)
+            continue
         figures = fuzz(target, chosen.seconds)
         found += figures.found
         print(figures, flush=True)
