@@ -153,8 +153,10 @@ def test_any_octets_give_an_answer_or_the_one_error(text: str) -> None:
 
 @many
 @given(st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cn", "Co")), max_size=30))
-def test_what_is_published_is_what_a_notification_shows(note: str) -> None:
-    assert notes(document(ANN, note, "p1"), ANN) == {note.strip()}
+def test_what_is_published_is_what_a_notification_shows_and_nothing_else(marker: str) -> None:
+    published = document(ANN, marker.strip())
+    assert shows(published, ANN, marker.strip())
+    assert not shows(published, ANN, f"{marker}0")
 
 
 def test_a_document_of_very_many_tuples_is_read_in_time() -> None:
