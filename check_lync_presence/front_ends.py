@@ -76,7 +76,10 @@ class _Pool:
         self._stations = stations
         self._slots = Slots(AT_ONCE)
         self._to_come = len(stations)
-        self._refused = False
+
+    @property
+    def _refused(self) -> bool:
+        return any(station.trip.refused for station in self._stations)
 
     async def run(self) -> List[Outcome]:
         """The Outcome of each front end that was tried."""
@@ -117,7 +120,6 @@ class _Pool:
         """Let the others begin once the passwords are known to be right, or nobody once one is known to be wrong."""
         trip = self._stations[index].trip
         await trip.signed_in.passed(self._whole)
-        self._refused |= _refused(trip.failures)
         known = self._refused or not trip.failures
         for station in self._stations if known else self._stations[index + 1 : index + 2]:
             station.may_begin.open()

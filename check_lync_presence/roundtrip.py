@@ -187,7 +187,7 @@ class RoundTrip:
     """One round trip, once: the publisher signs in at one place, the subscriber there or elsewhere.
 
     `signed_in` opens when the sign-in of both is over, `over` when the notification has come or never will. Either
-    opens whatever came of it.
+    opens whatever came of it. `refused` is true as soon as a password was, while the other user may still sign in.
     """
 
     def __init__(self, run: Run, publisher_at: Located, subscriber_at: Located) -> None:
@@ -211,6 +211,7 @@ class RoundTrip:
         self._notified_after: Optional[float] = None
         self._expires: Optional[CertificateEnd] = None
         self._dialect = settings.spoken
+        self.refused = False
         self.signed_in = Gate()
         self.over = Gate()
 
@@ -340,6 +341,7 @@ class RoundTrip:
             try:
                 details = await self._register_at(server, account, self._work.remaining / left)
             except PresenceError as error:
+                self.refused |= error.cause is Cause.REFUSED_CREDENTIALS
                 if left == 1 or not self._may_go_elsewhere(account, error):
                     if server.found and error.cause not in _ELSEWHERE:
                         self._remarks[account].append(f"Found {server.found}.")

@@ -61,6 +61,15 @@ def test_a_script_is_words_and_edits_and_anything_else_is_passed_over() -> None:
     assert read.edits == {3: [Edit(b"set", b"A: b\nc\n@x body"), Edit(b"twice", b"")]}
 
 
+# ------------------------------------------------------------ what was found
+
+
+def test_a_password_refused_at_one_front_end_is_not_tried_at_the_next_though_the_other_user_hangs() -> None:
+    outcome = play(b"lync all wrong-password=subscriber\n@0 drop")  # the answer to the publisher's first REGISTER
+    assert Cause.REFUSED_CREDENTIALS in {failure.cause for failure in outcome.failures}
+    assert "The other 1 front ends were not tried, so as not to lock an account out." in outcome.remarks
+
+
 # ------------------------------------------------- would a mistake be noticed?
 
 
@@ -92,7 +101,7 @@ def test_a_check_that_follows_a_redirect_anywhere_is_caught(monkeypatch: pytest.
 
 
 def test_a_check_that_tries_a_refused_password_at_the_next_front_end_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("check_lync_presence.front_ends._refused", lambda _: False)
+    monkeypatch.setattr("check_lync_presence.front_ends._Pool._refused", False)
     with pytest.raises(AssertionError, match="a refused password was tried again"):
         play(b"lync all wrong-password")
 
