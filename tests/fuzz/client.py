@@ -79,6 +79,10 @@ WORDS = (
 )
 
 
+# Behind these a user's end may not understand what it is told.
+_ON_THE_WAY = {b"splice", b"wire", b"say", b"tell", b"notify", b"twice", b"late", b"other"}
+
+
 class Edit(NamedTuple):
     """One change of a message of the server."""
 
@@ -140,7 +144,7 @@ class _Wire(Connection):
         self.published: Set[str] = set()
         self.subscriptions: Set[str] = set()
         self.tokens: List[CSeq] = []
-        self.ended = self.muted = False
+        self.ended = self.muted = self.signed_in = self.signed_off = self.comes_after_a_refusal = False
         self._server = server
         self._ready: Deque[Tuple[float, bytes]] = deque()
         self._gate = Gate()
@@ -286,9 +290,12 @@ class _LyingServer:
             assert account.password.reveal().encode() not in data
         if wire.account is None:
             wire.account = next(one for one in (ANN, BEN) if f"<{one.uri}>" in (message.get("From") or ""))
+            # One that is under way elsewhere at the same moment is not called back.
+            wire.comes_after_a_refusal = wire.account in self.refused
         if message.cseq in wire.tokens:
             assert len(wire.tokens) == 1, "a password was tried twice on one connection"
-            assert wire.account not in self.refused, "a refused password was tried again"
+            assert not wire.comes_after_a_refusal, "a refused password was tried again"
+        wire.signed_off |= message.cseq.method == "REGISTER" and message.get("Expires") == "0"
         marker = _MARKER.search(message.body)
         if marker is not None:
             self._words[b"{marker}"] = marker.group()
@@ -338,8 +345,11 @@ class _LyingServer:
                 session = next(reversed(subscriber.link.sessions.values()), None)
                 told = Outgoing(subscriber.link, item.message, session, "notify")
                 subscriber.deliver(self._signed(told, self._filled(edit.octets)), late)
-        if not edits and not emission.lost and self._refuses(wire, item.message):
-            self.refused.update(filter(None, (wire.account,)))
+        if pieces and not edits and not emission.lost and not wire.ended and not wire.muted:
+            if self._refuses(wire, item.message):
+                self.refused.update(filter(None, (wire.account,)))
+            accepted = item.activity == "register" and item.message.start_line == "SIP/2.0 200 OK"
+            wire.signed_in |= accepted and self._vouches(item.message)
         wire.muted = wire.muted or emission.mute
         if emission.cut or b"close" in words:
             wire.end()
@@ -496,6 +506,8 @@ def play(data: bytes) -> Outcome:
     assert outcome.success is not bool(outcome.failures)
     for item in outcome.front_ends or (outcome,):
         _judge(item, server)
+    if not {edit.word for edits in script.edits.values() for edit in edits} & _ON_THE_WAY:
+        assert all(wire.signed_off for wire in server.wires if wire.signed_in), "a user stayed signed in"
     _print(outcome, told)
     return outcome
 
