@@ -20,8 +20,8 @@ The number is that of the server's message, from 0 on; what stands behind the wo
     body OCTETS        another body                   notify OCTETS       the same to the subscriber
     twice  drop  close  other  late
 
-`other` sends it to the other user, `late` three seconds later. In the octets {marker} is what was published; {call},
-{tag} and {theirs} are Call-ID, own and remote tag of the subscriber's last subscription.
+`other` sends it to the other user, `late` three seconds later. In the octets {marker} is what was published, {id} its
+number; {call}, {tag} and {theirs} are Call-ID, own and remote tag of the subscriber's last subscription.
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ class _LyingServer:
         self.signatures: Dict[str, Tuple[str, ...]] = {}
         self.refused: Set[Account] = set()
         self.taken = 0
-        self._words = {b"{marker}": b"{marker}", b"{call}": b"1", b"{tag}": b"1", b"{theirs}": b"1"}
+        self._words = {b"{marker}": b"{marker}", b"{id}": b"{id}", b"{call}": b"1", b"{tag}": b"1", b"{theirs}": b"1"}
         self._changed = self._sent = 0
         wanted = []
         for word in script.words:
@@ -298,7 +298,7 @@ class _LyingServer:
         wire.signed_off |= message.cseq.method == "REGISTER" and message.get("Expires") == "0"
         marker = _MARKER.search(message.body)
         if marker is not None:
-            self._words[b"{marker}"] = marker.group()
+            self._words[b"{marker}"], self._words[b"{id}"] = marker.group(), marker.group()[-16:]
             wire.published.add(marker.group().decode())
         if isinstance(message, Request) and message.method == "SUBSCRIBE" and wire.account is BEN:
             wire.subscriptions.add(message.call_id)

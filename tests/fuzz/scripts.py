@@ -75,6 +75,7 @@ DOCUMENTS = tuple(
 <categories uri='sip:eve@contoso.example'><category><note><body>{marker}</body></note></category></categories>
 <presence entity='sip:ann@contoso.example'><note>{marker}</note></presence>
 <presence entity='sip:eve@contoso.example'><note>{marker}</note></presence>
+<presence entity='sip:ann@contoso.example'><tuple id='p{id}'><status><basic>open</basic></status></tuple></presence>
 <list><resource uri='sip:ann@contoso.example'><instance state='resubscribe' poolFqdn='x'/></resource></list>
 <list><resource uri='sip:ann@contoso.example'><instance state='terminated' reason='x'/></resource></list>
 <roamingData><containers><container id='200'/></containers></roamingData>
