@@ -13,7 +13,7 @@ _WITH_ADDRESSES = """\
 import socket, sys
 addresses, real = sys.argv.pop(1).split(), socket.getaddrinfo
 def resolver(host, *rest):
-    hosts = addresses if host == "pool01.contoso.example" else [host]
+    hosts = addresses if host == b"pool01.contoso.example" else [host]
     return [found for address in hosts for found in real(address, *rest)]
 socket.getaddrinfo = resolver
 from check_lync_presence.cli import main
