@@ -164,7 +164,8 @@ class _Wire(Connection):
             if not deadline.remaining:
                 raise TimeoutError
             if self._ready and self._ready[0][0] <= clock.now:
-                return self._ready.popleft()[1]
+                self.received.append(self._ready.popleft()[1])
+                return self.received[-1]
             if self.ended and not self._ready:
                 return b""
             self._gate = Gate()
@@ -177,7 +178,6 @@ class _Wire(Connection):
     def deliver(self, octets: bytes, late: float = 0.0) -> None:
         """What the user's end can read from now on, or later."""
         if octets and not (self.ended or self.muted):
-            self.received.append(octets)
             self._ready.append((self._server.clock.now + late, octets))
             self._ready = deque(sorted(self._ready, key=lambda item: item[0]))
             self._gate.open()
@@ -302,7 +302,7 @@ class _LyingServer:
             wire.published.add(marker.group().decode())
         if isinstance(message, Request) and message.method == "SUBSCRIBE" and wire.account is BEN:
             wire.subscriptions.add(message.call_id)
-            self._words[b"{call}"] = message.call_id.encode()
+            self._words[b"{call}"] = _octets(message.call_id)
             self._words[b"{tag}"] = _tag(message, "From")
         self._deliver(self._front_end.receive(wire.link, message, START + self.clock.now))
 
@@ -310,7 +310,7 @@ class _LyingServer:
         for item in outgoing:
             number = self._sent
             self._sent += 1
-            if item.message.call_id.encode() == self._words[b"{call}"] and isinstance(item.message, Response):
+            if _octets(item.message.call_id) == self._words[b"{call}"] and isinstance(item.message, Response):
                 self._words[b"{theirs}"] = _tag(item.message, "To")
             if self.dialect == SIMPLE:
                 item = self._change(item)
@@ -443,7 +443,11 @@ class _LyingServer:
 
 
 def _tag(message: Message, name: str) -> bytes:
-    return (message.get(name) or "").partition(";tag=")[2].partition(";")[0].encode("utf-8", "surrogateescape")
+    return _octets((message.get(name) or "").partition(";tag=")[2].partition(";")[0])
+
+
+def _octets(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _measured(data: bytes) -> bytes:
