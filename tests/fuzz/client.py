@@ -191,9 +191,6 @@ class _Wire(Connection):
         self.ended = True
         self._server.gone(self)
 
-    def may_be_at(self, host: str) -> bool:
-        return not host or self.peer.host == host or self.peer.host not in ADDRESSES
-
     def notifications(self) -> Iterator[Message]:
         """What the user was sent in the dialogs of his subscriptions."""
         framer = StreamFramer()
@@ -419,13 +416,15 @@ class _LyingServer:
     def has_told(self, here: str = "", there: str = "") -> bool:
         """Whether the subscriber was sent what the publisher has published, as nobody but this server could.
 
-        `here` and `there` are the front ends of the two, where it matters; a redirect may have led away from them.
+        `here` and `there` are the front ends of the two, where it matters; a redirect leads away from them.
         """
-        markers: Set[str] = set().union(*(wire.published for wire in self.wires if wire.may_be_at(here)))
+        if len(self.wires) > 2 * len(ADDRESSES):
+            here = there = ""
+        markers: Set[str] = set().union(*(wire.published for wire in self.wires if wire.peer.host == here or not here))
         return any(
             _tells(message.body, self._marks(marker)) and self._vouches(message)
             for wire in self.wires
-            if wire.account is BEN and wire.may_be_at(there)
+            if wire.account is BEN and (wire.peer.host == there or not there)
             for message in wire.notifications()
             for marker in markers
         )
