@@ -504,7 +504,7 @@ def play(data: bytes) -> Outcome:
         ):
             stack.enter_context(mock.patch.object(module, name, ours))
         selector = stack.enter_context(_Waiting(clock))
-        outcome: Outcome = _Loop(selector, clock).run(roundtrip._run(roundtrip.Run(told, None, world)))
+        outcome: Outcome = _Loop(selector, clock).run(roundtrip._run(told, None, world))
     assert clock.now <= TIMEOUT + 0.1, "it took longer than it may"
     assert outcome.success is not bool(outcome.failures)
     for item in outcome.front_ends or (outcome,):
