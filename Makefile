@@ -1,4 +1,5 @@
-# One word each: demo, test, lint, bench, contrib, fuzz, wheel, clean. PYTHON chooses the interpreter.
+# One word each: demo, test, lint, bench, contrib, fuzz, manual, icon, wheel, pyz, deb, rpm, clean. PYTHON chooses the
+# interpreter.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
@@ -6,7 +7,7 @@ BIN     = $(VENV)/bin
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?=
 
-.PHONY: demo test unit lint format compat bench soak contrib fuzz wheel clean
+.PHONY: demo test unit lint format compat bench soak contrib fuzz manual icon wheel pyz deb rpm clean
 
 demo: $(VENV)/.demo          ## the check against the built-in simulator: healthy, and with two faults
 	@$(BIN)/python contrib/demo/demo.py
@@ -42,6 +43,16 @@ contrib: $(VENV)/.demo       ## Icinga's definitions of the command, from the ta
 fuzz: $(VENV)/.test          ## FUZZ_SECONDS of fuzzing for each target (tests/fuzz/README.md)
 	$(BIN)/pip install --quiet --disable-pip-version-check atheris
 	$(BIN)/python -m tests.fuzz.campaign --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+
+manual: $(VENV)/.demo        ## the manual page and the shells' completions, from the table of options
+	@$(BIN)/python packaging/manual.py
+
+pyz deb rpm: $(VENV)/.demo   ## dist/: one file for any Python; packages for Debian and for RPM distributions
+	@$(BIN)/python packaging/build.py dist $@
+
+icon:                        ## dist/: the icon as PNG, for places that take no SVG
+	@mkdir -p dist
+	rsvg-convert --width 256 --output dist/check_lync_presence.png packaging/exchange/check_lync_presence.svg
 
 wheel: $(VENV)/.test         ## dist/: wheel and sdist
 	rm -rf dist

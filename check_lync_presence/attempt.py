@@ -21,11 +21,9 @@ ASKING_SHARE = 0.25  # of the run's time, for each user that the directory is as
 
 def attempt(settings: Settings, context: Optional[ssl.SSLContext], world: World, deadline: Deadline) -> Outcome:
     """Run the round trip unless a refused password stands in its way; remember what was refused and what was not."""
-    # Who advises --ntlm-mic must let it be tried: with it, it is another sign-in. So is Kerberos, where NTLM is off.
-    way = f"{settings.ntlm_mic}{' kerberos' if settings.auth == 'kerberos' else ''}"
-    guard = LockoutGuard(settings.state_folders, f"{settings.target} {settings.connect} {way}")
+    guard = guard_of(settings)
     accounts = (settings.publisher, settings.subscriber)
-    held_back = []
+    failures = []
     asked = False
     for account in accounts:
         refusal = guard.refusal(account)
@@ -33,9 +31,9 @@ def attempt(settings: Settings, context: Optional[ssl.SSLContext], world: World,
             continue
         asked = True
         if not _may_try_again(refusal, account, settings, world, deadline):
-            held_back.append(_held_back(refusal, account))
-    if held_back:
-        return Outcome(settings.target, tuple(held_back), (), None, None, None, dialect=settings.spoken)
+            failures.append(held_back(refusal, account))
+    if failures:
+        return Outcome(settings.target, tuple(failures), (), None, None, None, dialect=settings.spoken)
 
     # What the directory took is gone; the whole has one time limit.
     outcome = presence_round_trip(settings._replace(timeout=deadline.remaining) if asked else settings, context, world)
@@ -57,6 +55,13 @@ def attempt(settings: Settings, context: Optional[ssl.SSLContext], world: World,
     return outcome._replace(remarks=(*outcome.remarks, remark))
 
 
+def guard_of(settings: Settings) -> LockoutGuard:
+    """What remembers the passwords that this pool has refused."""
+    # Who advises --ntlm-mic must let it be tried: with it, it is another sign-in. So is Kerberos, where NTLM is off.
+    way = f"{settings.ntlm_mic}{' kerberos' if settings.auth == 'kerberos' else ''}"
+    return LockoutGuard(settings.state_folders, f"{settings.target} {settings.connect} {way}")
+
+
 def _may_try_again(refusal: Refusal, account: Account, settings: Settings, world: World, deadline: Deadline) -> bool:
     if settings.directory is None or world.now() - refusal.tried < BACK_OFF:
         return False
@@ -74,7 +79,8 @@ def _may_try_again(refusal: Refusal, account: Account, settings: Settings, world
     )  # fmt: skip
 
 
-def _held_back(refusal: Refusal, account: Account) -> Failure:
+def held_back(refusal: Refusal, account: Account) -> Failure:
+    """What the check says in place of trying a refused password."""
     since = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(refusal.since))
     text = f"No attempt, refused since {since}."
     return Failure(REGISTER, account.uri, Cause.HELD_BACK, text, None, (), refusal.path, "")

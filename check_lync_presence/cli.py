@@ -16,7 +16,7 @@ import time
 from typing import Any, Callable, Dict, List, Mapping, NoReturn, Optional, Sequence, Tuple
 
 from . import __version__
-from .options import GROUPS, SECRET_KEYS, Option, all_options
+from .options import ABOUT, GROUPS, SECRET_KEYS, Option, all_options
 from .settings import (
     MAX_TIME,
     Account,
@@ -56,6 +56,16 @@ _LDAP_URI = r"ldaps?://(\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]|[A-Za-z0-9_.-]+)(?::([0
 _TRUE, _FALSE = ("1", "yes", "true", "on"), ("0", "no", "false", "off")
 
 
+class _Versions(argparse.Action):
+    """``-V``: nothing of it is looked up before it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from .versions import versions
+
+        parser._print_message("".join(f"{name} {number}\n" for name, number in versions().items()), sys.stdout)
+        parser.exit()
+
+
 class _Parser(argparse.ArgumentParser):
     def _print_message(self, message: str, file: Any = None) -> None:
         # Where standard output is closed argparse would write to standard error.
@@ -76,6 +86,7 @@ def main(argv: Optional[Sequence[str]] = None) -> NoReturn:
     with contextlib.suppress(AttributeError, ValueError):
         sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     verbose = 0
+    _leave_no_core_dump()
     watch_for_sigterm()
     try:
         arguments = _arguments(argv)
@@ -88,6 +99,11 @@ def main(argv: Optional[Sequence[str]] = None) -> NoReturn:
             from .verify import verify_accounts
 
             verify_accounts(settings)
+        if arguments.self_test:
+            _refuse_files(arguments)
+            from .self_test import self_test
+
+            self_test(settings)
         from .plugin import execute
 
         execute(settings)
@@ -110,9 +126,8 @@ def main(argv: Optional[Sequence[str]] = None) -> NoReturn:
 
 def _refuse_files(arguments: argparse.Namespace) -> None:
     if arguments.report is not None or arguments.trace is not None:
-        raise SettingsError(
-            "--verify-accounts makes no round trip that --report or --trace could tell of; leave them out"
-        )
+        option = "--verify-accounts" if arguments.verify_accounts else "--self-test"
+        raise SettingsError(f"{option} makes no round trip that --report or --trace could tell of; leave them out")
 
 
 def _replay(arguments: argparse.Namespace) -> NoReturn:
@@ -150,6 +165,14 @@ def _as_if_typed(settings: Settings) -> Settings:
     for host in filter(None, (settings.target, settings.subscriber_target)):
         _host(host, f"the pool {where}")
     return settings
+
+
+def _leave_no_core_dump() -> None:
+    """A crash must not write passwords to a file; programs that take core dumps through a pipe heed this as well."""
+    import resource
+
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _flush() -> None:
@@ -219,9 +242,10 @@ def _parser() -> argparse.ArgumentParser:
         section = parser.add_argument_group(group.title)
         for option in group.options:
             section.add_argument(*option.names, **_argparse_of(option))
-    about = parser.add_argument_group("about")
-    about.add_argument("-V", "--version", action="version", version=f"{PROGRAM} {__version__}", help="the version")
-    about.add_argument("-h", "--help", action="help", help="this text")
+    about = parser.add_argument_group(ABOUT.title)
+    version, usage = ABOUT.options
+    about.add_argument(*version.names, action=_Versions, nargs=0, help=version.help)
+    about.add_argument(*usage.names, action="help", help=usage.help)
     return parser
 
 
@@ -324,6 +348,8 @@ def settings_from(
         report=report,
         trace=trace,
         krb5_config=tuple(filter(None, (environment.get("KRB5_CONFIG") or SYSTEM_KRB5).split(":"))),
+        accounts_file=accounts.path if accounts is not None else None,
+        origins={**values.origins, **(elsewhere or values).origins},
     )
 
 
@@ -409,6 +435,7 @@ class _Values:
         self._section = section
         self._path = path
         self._options = {option.key: option for option in all_options()}
+        self.origins: Dict[str, str] = {}
 
     def name(self, key: str) -> str:
         """How an error names the place of a value."""
@@ -655,20 +682,27 @@ def _password(
 ) -> str:
     key = f"{role}_password_file"
     if values.given_on_command_line(key):
+        values.origins[role] = values.name(key)
         return _password_file(values.text(key) or "", role, read_stdin)
     variable = f"{role.upper()}_PASSWORD"
     if environment.get(variable):
+        values.origins[role] = f"{variable} in the environment"
         return environment[variable]
     if not use_file:
         return ""
     password = values.in_file(f"{role}_password")
     if password is not None:
+        values.origins[role] = values.name(f"{role}_password")
         return password
     command = values.in_file(f"{role}_password_command")
     if command is not None:
+        values.origins[role] = values.name(f"{role}_password_command")
         return _password_command(command, role)
     path = values.text(key)
-    return _password_file(path, role, read_stdin) if path is not None else ""
+    if path is None:
+        return ""
+    values.origins[role] = values.name(key)
+    return _password_file(path, role, read_stdin)
 
 
 def _password_file(path: str, role: str, read_stdin: Callable[[], str]) -> str:

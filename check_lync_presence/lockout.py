@@ -56,10 +56,14 @@ class LockoutGuard:
             return None
         return Refusal(float(since), float(tried), path) if hmac.compare_digest(_mark(account, salt), mark) else None
 
+    def folder(self) -> Optional[str]:
+        """Where a refusal is noted: the first folder that is ours alone, made if there is none; None: nowhere."""
+        return next(filter(is_ours, self._folders), None) or next(filter(make_ours, self._folders), None)
+
     def remember(self, account: Account, now: float) -> bool:
         """Note that the account's password was refused; False if there is no place to note it."""
         former = self.refusal(account)
-        folder = next(filter(is_ours, self._folders), None) or next(filter(make_ours, self._folders), None)
+        folder = self.folder()
         if folder is None:
             return False
         path = os.path.join(folder, self._file_name(account))

@@ -137,6 +137,8 @@ GROUPS = (
                    "/var/tmp/check_lync_presence-UID, the first that is ours alone", metavar="DIR"),
             Option(("--verify-accounts",), "ask the directory about both users of the pool and do nothing else", "flag",
                    in_file=False),
+            Option(("--self-test",), "test what the check needs without signing in, and print a checklist: accounts file, passwords, "
+                   "state folder, DNS, TCP, TLS, directory", "flag", in_file=False),
         ),
     ),
     Group(
@@ -178,6 +180,15 @@ GROUPS = (
         ),
     ),
 )  # fmt: skip
+
+# What ends the command at once.
+ABOUT = Group(
+    "about",
+    (
+        Option(("-V", "--version"), "our version and those of the libraries", "flag", in_file=False),
+        Option(("-h", "--help"), "this text", "flag", in_file=False),
+    ),
+)
 
 # Keys of the accounts file that are no options: they would show a secret in the process list.
 SECRET_KEYS = tuple(

@@ -13,7 +13,7 @@ import socket
 import ssl
 import sys
 import time
-from typing import TYPE_CHECKING, Dict, Generator, List, NoReturn, Optional, Protocol, Sequence
+from typing import TYPE_CHECKING, Callable, Dict, Generator, List, NoReturn, Optional, Protocol, Sequence, Tuple
 
 import nagiosplugin
 from nagiosplugin.performance import Performance
@@ -42,6 +42,7 @@ from .stop import Stopped, finish_anyway
 
 if TYPE_CHECKING:
     from .diagnosis.accounts import Ask
+    from .report.progress import Progress
     from .trace.values import Recording
 
 NAME = "LYNC PRESENCE"
@@ -95,31 +96,18 @@ class Staging(Protocol):
 
 def execute(settings: Settings, played: Optional[Staging] = None) -> NoReturn:
     """Run the check, or judge a run that is `played`, and exit with its state."""
-    context = tls_context(settings.tls) if settings.transport == "tls" and played is None else None
-    if context is not None and settings.tls.client_cert is not None:
-        from .net.client_certificate import client_certificate
-
-        shown = client_certificate(settings.tls, time.time())
-        settings = settings._replace(tls=settings.tls._replace(shown=shown))
-    if settings.auth == "kerberos" and played is None:
-        from .lync.kerberos import gss_api
-
-        gss_api()
-    if settings.auth == "tls-dsk" and played is None:
-        from .user_certificates import require_extra
-
-        require_extra()
+    context = None
+    if played is None:
+        settings, context = ready(settings)
     staging = played
     if staging is None and (settings.report or settings.trace):
         from .trace.recorder import Recorder
 
         staging = Recorder(settings)
     presence = _Presence(settings, context, staging)
-    check = _Check(presence, *_contexts(settings), _Summary(presence))
+    check = Judgement(presence, *_contexts(settings), _Summary(presence))
     try:
-        # With verbose above 0 the library puts perfdata behind the long output, where Icinga cuts them to pieces; the
-        # long output is ours at every level.
-        check.main(verbose=0, timeout=math.ceil(settings.timeout) + FENCE)
+        check.conclude(settings)
     except SystemExit:
         if staging is not None:
             _tell(_written(check, presence, staging))
@@ -128,10 +116,57 @@ def execute(settings: Settings, played: Optional[Staging] = None) -> NoReturn:
         if staging is not None:
             _written(check, presence, staging)
         raise
-    raise AssertionError("nagiosplugin exits")
 
 
-def _written(check: _Check, presence: _Presence, staging: Staging) -> List[str]:
+def ready(settings: Settings) -> Tuple[Settings, Optional[ssl.SSLContext]]:
+    """What a run needs of this machine: TLS, with the certificate that we show, and the libraries of the sign-in.
+
+    Raises SettingsError where something is missing.
+    """
+    context = tls_context(settings.tls) if settings.transport == "tls" else None
+    if context is not None and settings.tls.client_cert is not None:
+        from .net.client_certificate import client_certificate
+
+        shown = client_certificate(settings.tls, time.time())
+        settings = settings._replace(tls=settings.tls._replace(shown=shown))
+    if settings.auth == "kerberos":
+        from .lync.kerberos import gss_api
+
+        gss_api()
+    if settings.auth == "tls-dsk":
+        from .user_certificates import require_extra
+
+        require_extra()
+    return settings, context
+
+
+class Subject(nagiosplugin.Resource):
+    """What is measured, with more to say than fits into the first line."""
+
+    name = NAME
+
+    def long_output(self) -> List[str]:
+        """The lines below the first one, once it has been measured."""
+        raise NotImplementedError
+
+
+class Judgement(nagiosplugin.Check):
+    """A subject, its contexts and its summary; `conclude` measures, judges, prints and exits."""
+
+    def __call__(self) -> None:
+        super().__call__()
+        for resource in self.resources:
+            if isinstance(resource, Subject):
+                nagiosplugin.Runtime().output.add_longoutput(resource.long_output())
+
+    def conclude(self, settings: Settings) -> NoReturn:
+        # With verbose above 0 the library puts perfdata behind the long output, where Icinga cuts them to pieces; the
+        # long output is ours at every level.
+        self.main(verbose=0, timeout=math.ceil(settings.timeout) + FENCE)
+        raise AssertionError("nagiosplugin exits")
+
+
+def _written(check: Judgement, presence: _Presence, staging: Staging) -> List[str]:
     """Write what was asked for; returns what is to be said of it. The verdict is out by now: nothing that happens here
     can hold it up or change it.
     """
@@ -154,18 +189,8 @@ def _tell(sentences: Sequence[str]) -> None:
             print(clean(text))
 
 
-class _Check(nagiosplugin.Check):
-    def __call__(self) -> None:
-        super().__call__()
-        for resource in self.resources:
-            if isinstance(resource, _Presence):
-                nagiosplugin.Runtime().output.add_longoutput(resource.long_output())
-
-
-class _Presence(nagiosplugin.Resource):
-    """What is measured: one run of the round trip."""
-
-    name = NAME
+class _Presence(Subject):
+    """One run of the round trip."""
 
     def __init__(
         self, settings: Settings, context: Optional[ssl.SSLContext], staging: Optional[Staging] = None
@@ -173,7 +198,9 @@ class _Presence(nagiosplugin.Resource):
         self.settings = settings
         self._context = context
         hostname = socket.gethostname().partition(".")[0][:15].upper()
-        world = World(time.monotonic, time.time, _token, hostname, self._watch)
+        self._progress = _progress(self._watch)
+        watch = self._watch if self._progress is None else self._progress.watch
+        world = World(time.monotonic, time.time, _token, hostname, watch)
         self._world = staging.world(world) if staging is not None else world
         self._attempt = staging.attempt if staging is not None else attempt
         self._ask = staging.ask if staging is not None else None
@@ -187,10 +214,15 @@ class _Presence(nagiosplugin.Resource):
         settings, world = self.settings, self._world
         deadline = Deadline(settings.timeout, world.clock)
         started = world.clock()
+        if self._progress is not None:
+            self._progress.say(f"looking for {settings.target}")
         try:
             self.outcome = self._attempt(settings, self._context, world, deadline)
         except Stopped:
             self.outcome = self._stopped(world.clock() - started)
+        finally:
+            if self._progress is not None:
+                self._progress.close()
         outcome = self.outcome
         if outcome.failures:
             self._explain(outcome, deadline)
@@ -292,6 +324,15 @@ class _Presence(nagiosplugin.Resource):
         if settings.verbose > 1:
             lines += sip_log(outcome.messages, settings)
         return lines
+
+
+def _progress(watch: Callable[[Activity], None]) -> Optional[Progress]:
+    """For a person at a terminal; a scheduler reads both streams through pipes and never sees anything of it."""
+    if sys.stderr is None or sys.stdout is None or not (sys.stderr.isatty() and sys.stdout.isatty()):
+        return None
+    from .report.progress import Progress
+
+    return Progress(sys.stderr, watch)
 
 
 def _stop_in(activity: str, user: str, text: str) -> Failure:

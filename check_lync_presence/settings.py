@@ -8,7 +8,8 @@ from __future__ import annotations
 import configparser
 import os
 import stat
-from typing import Dict, Optional, Tuple
+from types import MappingProxyType
+from typing import Dict, Mapping, Optional, Tuple
 
 from .sip.uri import AddressError, parse_uri
 from .value import NamedTuple
@@ -133,7 +134,9 @@ class Settings(NamedTuple):
     """Everything a run needs to know. Times in seconds; `family` is 4, 6 or None for both.
 
     `subscriber_target` is the subscriber's pool where it is another one, `subscriber_connect` where to connect for it;
-    `krb5_config` are the files that configure Kerberos; `report` and `trace` are files to write.
+    `krb5_config` are the files that configure Kerberos; `report` and `trace` are files to write;
+    `accounts_file` is the path of the one that was read; `origins` says where the password of ``"publisher"``,
+    ``"subscriber"`` and ``"ldap"`` comes from.
     """
 
     target: str
@@ -162,6 +165,8 @@ class Settings(NamedTuple):
     report: Optional[str] = None
     trace: Optional[str] = None
     krb5_config: Tuple[str, ...] = ()
+    accounts_file: Optional[str] = None
+    origins: Mapping[str, str] = MappingProxyType({})
 
     @property
     def spoken(self) -> str:

@@ -6,6 +6,7 @@ Owns the signal. What a stopped run says is up to whoever catches Stopped.
 from __future__ import annotations
 
 import signal
+import warnings
 from typing import Any, NoReturn
 
 
@@ -25,4 +26,6 @@ def finish_anyway() -> None:
 
 def _stop(*_: Any) -> NoReturn:
     finish_anyway()
+    # Coroutines that were made and not yet begun are thrown away: Python would say so on standard error.
+    warnings.simplefilter("ignore", RuntimeWarning)
     raise Stopped

@@ -5,16 +5,16 @@ Owns the nagiosplugin edge of that. What a finding means stands in diagnosis.acc
 
 from __future__ import annotations
 
-import math
 import time
 from typing import Dict, Generator, List, NoReturn
 
 import nagiosplugin
+from nagiosplugin.state import ServiceState
 
 from .diagnosis.accounts import is_proof, sentence
-from .directory import Answer, DirectoryError, Finding, ask
+from .directory import Answer, DirectoryError, Finding, Report, ask
 from .net.deadline import Deadline
-from .plugin import FENCE, NAME, STATES
+from .plugin import STATES, Judgement, Subject
 from .report.text import clean
 from .settings import Account, Settings, SettingsError
 
@@ -26,22 +26,10 @@ def verify_accounts(settings: Settings) -> NoReturn:
             "--verify-accounts asks a directory: name it with --ldap-uri, or ldap_uri in the accounts file"
         )
     accounts = _Accounts(settings)
-    check = _Check(accounts, _State("account"), _Summary(accounts))
-    check.main(verbose=0, timeout=math.ceil(settings.timeout) + FENCE)
-    raise AssertionError("nagiosplugin exits")
+    Judgement(accounts, _State("account"), _Summary(accounts)).conclude(settings)
 
 
-class _Check(nagiosplugin.Check):
-    def __call__(self) -> None:
-        super().__call__()
-        for resource in self.resources:
-            if isinstance(resource, _Accounts):
-                nagiosplugin.Runtime().output.add_longoutput([clean(line) for line in resource.sentences()])
-
-
-class _Accounts(nagiosplugin.Resource):
-    name = NAME
-
+class _Accounts(Subject):
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.answers: Dict[Account, Answer] = {}
@@ -56,11 +44,13 @@ class _Accounts(nagiosplugin.Resource):
         for account, answer in self.answers.items():
             yield nagiosplugin.Metric(account.uri, answer, context="account")
 
-    def sentences(self) -> List[str]:
+    def long_output(self) -> List[str]:
         return [
-            f"{account.uri}: the directory could not be asked: {answer}."
-            if isinstance(answer, DirectoryError)
-            else sentence(answer, account, self.settings)
+            clean(
+                f"{account.uri}: the directory could not be asked: {answer}."
+                if isinstance(answer, DirectoryError)
+                else sentence(answer, account, self.settings)
+            )
             for account, answer in self.answers.items()
         ]
 
@@ -73,8 +63,12 @@ class _State(nagiosplugin.Context):
             return nagiosplugin.Result(nagiosplugin.Unknown, "not verified", metric)
         if answer.finding is Finding.FINE:
             return nagiosplugin.Result(nagiosplugin.Ok, "in order", metric)
-        state = STATES[resource.settings.account_state] if is_proof(answer) else nagiosplugin.Critical
-        return nagiosplugin.Result(state, answer.finding.value, metric)
+        return nagiosplugin.Result(state_of(answer, resource.settings), answer.finding.value, metric)
+
+
+def state_of(report: Report, settings: Settings) -> ServiceState:
+    """The state of a finding that is not fine."""
+    return STATES[settings.account_state] if is_proof(report) else nagiosplugin.Critical
 
 
 class _Summary(nagiosplugin.Summary):

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import os
+import platform
+import resource
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -163,7 +167,41 @@ def test_a_file_that_is_not_ini_does_not_show_its_lines(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("option", ["-V", "--version"])
 def test_the_version_is_told_and_is_not_ok(option: str) -> None:
-    assert run_check(option) == Finished(3, f"check_lync_presence {__version__}\n", "")
+    done = run_check(option)
+    assert (done.code, done.first_line, done.stderr) == (3, f"check_lync_presence {__version__}", "")
+
+
+def test_the_version_of_everything_that_runs_is_told() -> None:
+    told = dict(line.split(" ", 1) for line in run_check("-V").lines)
+    assert told["Python"] == platform.python_version()
+    assert told["OpenSSL"] in ssl.OPENSSL_VERSION
+    for name in ("nagiosplugin", "pyVoIP", "ldap3", "dnspython", "defusedxml"):
+        assert told[name] == importlib.metadata.version(name)
+
+
+def test_a_crash_leaves_no_core_dump_with_the_passwords_in_it(tmp_path: Path) -> None:
+    limits: List[str] = []
+
+    def look(connection: socket.socket) -> None:
+        limits.append(Path(f"/proc/{process.pid}/limits").read_text())
+        process.terminate()
+        until_closed(connection)
+
+    with Server(look) as server:
+        accounts = write_accounts(tmp_path / "accounts.ini")
+        where = ("--connect", f"127.0.0.1:{server.port}", "--transport", "tcp")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "check_lync_presence", "-H", POOL, "--accounts", str(accounts), *where],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment(), preexec_fn=allow_core_dumps,
+        )  # fmt: skip
+        assert process.wait(20) == 2
+    (line,) = {line for text in limits for line in text.splitlines() if line.startswith("Max core file size")}
+    assert line.split()[4:6] == ["0", "0"]
+
+
+def allow_core_dumps() -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (most, most))
 
 
 @pytest.mark.parametrize("option", ["-h", "--help"])

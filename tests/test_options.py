@@ -58,6 +58,7 @@ NAMES = [
     "--account-state",
     "--state-dir",
     "--verify-accounts",
+    "--self-test",
     "-w",
     "--warning",
     "-c",
@@ -125,7 +126,7 @@ def test_a_default_is_one_of_the_choices(option: Option) -> None:
 
 @options
 def test_what_chooses_a_section_and_what_is_asked_of_it_cannot_stand_in_the_accounts_file(option: Option) -> None:
-    assert option.in_file == (option.key not in ("target", "accounts", "verify_accounts", "replay"))
+    assert option.in_file == (option.key not in ("target", "accounts", "verify_accounts", "self_test", "replay"))
 
 
 def test_no_secret_can_be_given_as_an_option() -> None:

@@ -145,3 +145,19 @@ def test_a_server_that_never_speaks_is_named(accounts: Path, silent: Server) -> 
     result = stopped(where, accounts, lambda: silent.connections == 2)
     well_formed(result)
     assert "Register failed for both users: Not over after" in result.first_line
+
+
+def test_what_is_thrown_away_before_it_has_begun_is_no_matter_for_standard_error() -> None:
+    code = (
+        "import os, signal\n"
+        "from check_lync_presence.net.tasks import run, together\n"
+        "from check_lync_presence.stop import Stopped, watch_for_sigterm\n"
+        "async def stops(): os.kill(os.getpid(), signal.SIGTERM)\n"
+        "async def waits(): pass\n"
+        "async def both(): await together(stops(), waits(), grace=1.0)\n"
+        "watch_for_sigterm()\n"
+        "try: run(both(), lambda: 0.0)\n"
+        "except Stopped: print('stopped')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False, timeout=20)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "stopped\n", "")

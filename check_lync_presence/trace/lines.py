@@ -22,7 +22,10 @@ from .values import Recording
 
 FORMAT = 1
 # What is written elsewhere, or is nobody else's business: (where it stands, name).
-_LEFT_OUT = (("", "messages"), ("settings", "state_folders"), ("settings", "report"), ("settings", "trace"))
+_LEFT_OUT = (
+    ("", "messages"),
+    *(("settings", name) for name in ("state_folders", "report", "trace", "accounts_file", "origins")),
+)
 MAX_FILE = 256 * 1024 * 1024  # what is kept of a run (trace.recorder), each octet of it written as six
 
 _NTLM_CHALLENGE = b"NTLMSSP\0\2\0\0\0"

@@ -6,13 +6,10 @@ look-ups; the messages are noted by whoever sends and reads them (useragent). Mu
 
 from __future__ import annotations
 
-import contextlib
 import platform
 import ssl
-from importlib import metadata
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Callable, List, Optional, Sequence, Tuple
 
-from .. import __version__
 from ..attempt import attempt
 from ..directory import Answer, Report
 from ..directory import ask as ask_directory
@@ -25,11 +22,11 @@ from ..net.transport import Connection, PeerGoneError, TlsError, TransportError,
 from ..outcome import Outcome, PresenceError, WireMessage
 from ..roundtrip import Network, World
 from ..settings import Account, DirectorySettings, Settings
+from ..versions import versions
 from .clock import RecordingSelector, StepClock, until
 from .values import Asked, Break, Contact, Found, Recording
 
 MAX_OCTETS = 32 * 1024 * 1024  # of messages that are kept; a run with a hundred front ends has 4 MB
-_LIBRARIES = ("nagiosplugin", "pyVoIP", "defusedxml", "ldap3", "dnspython")
 
 
 class Recorder:
@@ -96,7 +93,7 @@ class Recorder:
         return Recording(
             settings=self._settings,
             now=self._now,
-            versions=_versions(),
+            versions={**versions(), "system": platform.platform()},
             began=network.began,
             timeout=network.timeout,
             stopped=self._stopped,
@@ -229,15 +226,3 @@ class _RecordedConnection(Connection):
     def _note(self, error: str, unreachable: bool = False, sending: bool = False, gone: bool = False) -> None:
         at = self._network.since_start()
         self._network.breaks.append(Break(at, self.number, error, unreachable, sending, gone))
-
-
-def _versions() -> Dict[str, str]:
-    versions = {
-        "check_lync_presence": __version__,
-        "Python": platform.python_version(),
-        "OpenSSL": ssl.OPENSSL_VERSION,
-    }
-    for name in _LIBRARIES:
-        with contextlib.suppress(metadata.PackageNotFoundError):  # where all is in one file, without metadata
-            versions[name] = metadata.version(name)
-    return {**versions, "system": platform.platform()}

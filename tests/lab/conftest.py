@@ -9,7 +9,7 @@ from typing import Iterator, List
 
 import pytest
 
-from ..commands import Finished
+from ..commands import Finished, Simulator, write_accounts
 from .hundred_runs import hundred_runs
 from .machine import Machine
 from .readme import steps
@@ -54,3 +54,11 @@ def machine() -> Iterator[Machine]:
         yield installed
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
+    """A pool in order, over TLS."""
+    running = Simulator(write_accounts(tmp_path_factory.mktemp("simulator") / "accounts.ini"), "--tls", "0")
+    with running:
+        yield running
