@@ -15,9 +15,9 @@ from .lync.ntlm import split_logon_name
 MAX_FILE = 256 * 1024  # of one file; a real one has a few lines a realm
 MAX_DEPTH = 4  # of files that include files
 
-_SECTION = re.compile(r"\[([^\]]+)\]")
-_SETTING = re.compile(r"([^\s=]+)\s*=\s*(\S+)")
-_INCLUDED_NAME = re.compile(r"[A-Za-z0-9_-]+\Z|(?!\.).*\.conf\Z")  # krb5.conf(5), includedir
+_SECTION = r"\[([^\]]+)\]"
+_SETTING = r"([^\s=]+)\s*=\s*(\S+)"
+_INCLUDED_NAME = r"[A-Za-z0-9_-]+\Z|(?!\.).*\.conf\Z"  # krb5.conf(5), includedir
 
 
 def realm_of(user: str, paths: Sequence[str]) -> str:
@@ -42,14 +42,14 @@ def _realms(path: str, depth: int) -> Iterator[str]:
     section, inside = "", 0
     for line in _lines(path):
         directive, _, rest = line.partition(" ")
-        header = _SECTION.match(line)
+        header = re.match(_SECTION, line)
         if header is not None:
             section, inside = header.group(1).strip().lower(), 0
         elif directive in ("include", "includedir") and depth:
             for included in _included(directive, rest.strip()):
                 yield from _realms(included, depth - 1)
         else:
-            setting = _SETTING.match(line)
+            setting = re.match(_SETTING, line)
             if setting is not None and not inside:
                 yield from _of_setting(section, *setting.groups())
             inside = max(0, inside + line.count("{") - line.count("}"))
@@ -66,7 +66,7 @@ def _included(directive: str, place: str) -> Sequence[str]:
     if directive == "include":
         return (place,)
     try:
-        names = sorted(filter(_INCLUDED_NAME.match, os.listdir(place)))
+        names = sorted(name for name in os.listdir(place) if re.match(_INCLUDED_NAME, name))
     except OSError:
         return ()
     return [os.path.join(place, name) for name in names]

@@ -10,7 +10,7 @@ import time
 from typing import Optional
 
 from ..settings import ClientCertificate, SettingsError, TlsSettings
-from .transport import unix_time
+from .transport import certificate_time
 
 
 def client_certificate(settings: TlsSettings, now: float) -> Optional[ClientCertificate]:
@@ -21,7 +21,7 @@ def client_certificate(settings: TlsSettings, now: float) -> Optional[ClientCert
     # The one reader of a certificate that Python has without a handshake. It is not public, and there in every CPython
     # from 2.6 on: it serves ssl's own tests. What a file has that is no certificate, tls_context has said already.
     told = ssl._ssl._test_decode_cert(path)  # type: ignore[attr-defined]
-    begins, ends = unix_time(told["notBefore"]), unix_time(told["notAfter"])
+    begins, ends = certificate_time(told["notBefore"]), certificate_time(told["notAfter"])
     if ends < now:
         raise SettingsError(f"the client certificate {path} expired on {_day(ends)}: renew it")
     if begins > now:

@@ -6,13 +6,13 @@ Owns sockets and TLS contexts. Must not know SIP.
 from __future__ import annotations
 
 import contextlib
-import datetime
 import os
 import socket
 import ssl
 import warnings
 from typing import Optional, Sequence, Union
 
+from ..moment import unix_time
 from ..settings import SettingsError, TlsSettings, read_private_octets
 from ..value import NamedTuple
 from .deadline import Deadline
@@ -301,19 +301,16 @@ async def _handshake(
         sock.close()
         raise
     certificate = sock.getpeercert()
-    expires = unix_time(str(certificate["notAfter"])) if certificate else None
+    expires = certificate_time(str(certificate["notAfter"])) if certificate else None
     cipher = sock.cipher()
     return sock, TlsFacts(sock.version() or "", cipher[0] if cipher else "", expires)
 
 
-def unix_time(text: str) -> float:
+def certificate_time(text: str) -> float:
     """A time as OpenSSL writes it, ``Jun  9 12:00:00 2031 GMT``; the one in ssl loads all of strptime for that."""
     month, day, clock, year, _ = text.split()
     hour, minute, second = map(int, clock.split(":"))
-    moment = datetime.datetime(
-        int(year), _MONTHS.index(month) + 1, int(day), hour, minute, second, tzinfo=datetime.timezone.utc
-    )
-    return moment.timestamp()
+    return unix_time(int(year), _MONTHS.index(month) + 1, int(day), hour, minute, second)
 
 
 def _events(again: OSError, default: int) -> int:

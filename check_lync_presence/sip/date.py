@@ -5,9 +5,10 @@ Owns its reading; time.strptime would go by the locale.
 
 from __future__ import annotations
 
-import datetime
 import re
 from typing import Optional
+
+from ..moment import unix_time
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DATE = re.compile(r"[A-Za-z]{3},\s+(\d{1,2})\s+([A-Za-z]{3})\s+(\d{4})\s+(\d{2}):(\d{2}):(\d{2})\s+GMT\Z", re.ASCII)
@@ -20,8 +21,6 @@ def parse_date(value: str) -> Optional[float]:
         return None
     day, month, year, hour, minute, second = match.groups()
     try:
-        date = datetime.date(int(year), _MONTHS.index(month.lower()) + 1, int(day))
-        moment = datetime.datetime.combine(date, datetime.time(int(hour), int(minute), int(second)))
+        return unix_time(int(year), _MONTHS.index(month.lower()) + 1, int(day), int(hour), int(minute), int(second))
     except ValueError:
         return None
-    return moment.replace(tzinfo=datetime.timezone.utc).timestamp()

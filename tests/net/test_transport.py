@@ -27,9 +27,9 @@ from check_lync_presence.net.transport import (
     TcpError,
     TlsError,
     TransportError,
+    certificate_time,
     open_connection,
     tls_context,
-    unix_time,
 )
 from check_lync_presence.settings import SettingsError, TlsSettings
 
@@ -563,4 +563,4 @@ def test_the_default_context_verifies_with_the_certificates_of_the_system() -> N
 @given(st.datetimes(min_value=datetime.datetime(1950, 1, 1), max_value=datetime.datetime(9999, 12, 31)))
 def test_the_end_of_a_certificate_is_read_as_the_standard_library_reads_it(moment: datetime.datetime) -> None:
     text = f"{moment.ctime()[4:-4]}{moment.year} GMT"
-    assert unix_time(text) == ssl.cert_time_to_seconds(text)
+    assert certificate_time(text) == ssl.cert_time_to_seconds(text)
