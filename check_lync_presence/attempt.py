@@ -15,6 +15,7 @@ from .net.deadline import Deadline
 from .outcome import REGISTER, Cause, Failure, Outcome
 from .roundtrip import World, presence_round_trip
 from .settings import Account, Settings
+from .stop import Stopped
 
 ASKING_SHARE = 0.25  # of the run's time, for each user that the directory is asked about before the round trip
 
@@ -35,8 +36,22 @@ def attempt(settings: Settings, context: Optional[ssl.SSLContext], world: World,
     if failures:
         return Outcome(settings.target, tuple(failures), (), None, None, None, dialect=settings.spoken)
 
+    refusals: List[str] = []
+
+    def failed(failure: Failure) -> None:
+        if failure.cause is Cause.REFUSED_CREDENTIALS:
+            refusals.append(failure.user)
+        world.failed(failure)
+
     # What the directory took is gone; the whole has one time limit.
-    outcome = presence_round_trip(settings._replace(timeout=deadline.remaining) if asked else settings, context, world)
+    timed = settings._replace(timeout=deadline.remaining) if asked else settings
+    try:
+        outcome = presence_round_trip(timed, context, world._replace(failed=failed))
+    except Stopped:
+        for account in accounts:
+            if account.uri in refusals:
+                guard.remember(account, world.now())
+        raise
     refused = [failure.user for failure in outcome.failures if failure.cause is Cause.REFUSED_CREDENTIALS]
     signed_in = [item.user for item in outcome.activities if item.name == REGISTER and item.seconds is not None]
     not_remembered: List[str] = []
@@ -69,7 +84,11 @@ def _may_try_again(refusal: Refusal, account: Account, settings: Settings, world
 
     soon = deadline.within(settings.timeout * ASKING_SHARE)
     guard = LockoutGuard(settings.state_folders, "the directory")
-    (answer,) = ask(settings.directory, settings.pool_of, [(account, True)], world.now(), soon, guard)
+    try:
+        (answer,) = ask(settings.directory, settings.pool_of, [(account, True)], world.now(), soon, guard)
+    except Stopped as stop:
+        stop.stuck_in = f"the question to the directory about {account.user}"
+        raise
     if isinstance(answer, DirectoryError) or answer.locked is not None or not answer.told or answer.owner:
         return False
     # What is wrong with the account's place in Lync is no reason to leave its password alone for ever.

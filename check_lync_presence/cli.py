@@ -10,13 +10,13 @@ import argparse
 import contextlib
 import os
 import re
-import select
 import sys
 import time
-from typing import Any, Callable, Dict, List, Mapping, NoReturn, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NoReturn, Optional, Sequence, Tuple
 
 from . import __version__
 from .options import ABOUT, GROUPS, SECRET_KEYS, Option, all_options
+from .passwords import Sources, standard_input
 from .settings import (
     MAX_TIME,
     Account,
@@ -30,18 +30,15 @@ from .settings import (
     TlsSettings,
     UserCertificate,
     read_accounts_file,
-    read_private_file,
     read_private_octets,
     sip_address,
 )
-from .stop import Stopped, watch_for_sigterm
+from .stop import Stopped, finish_anyway, watch_for_sigterm
 
 PROGRAM = "check_lync_presence"
 SYSTEM_ACCOUNTS = "/etc/check_lync_presence/accounts.ini"
 SYSTEM_STATE = "/var/lib/check_lync_presence"
 SYSTEM_KRB5 = "/etc/krb5.conf"
-PASSWORD_LIMIT = 10.0  # seconds that a password command, or standard input, may take
-MAX_PASSWORD = 64 * 1024  # octets of a line of standard input; nobody can remember more
 ACTIVITY_LABELS = ("register", "self_subscribe", "subscribe", "publish", "notify", "unregister")
 # What a way to sign in says of the server.
 PROTOCOLS = {"kerberos": "lync", "ntlm": "lync", "tls-dsk": "lync", "trusted-server": "lync", "digest": "simple"}
@@ -85,15 +82,17 @@ def main(argv: Optional[Sequence[str]] = None) -> NoReturn:
     # A scheduler's locale must not turn a verdict into an encoding error.
     with contextlib.suppress(AttributeError, ValueError):
         sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
-    verbose = 0
     _leave_no_core_dump()
-    watch_for_sigterm()
+    started = time.monotonic()
+    sources = Sources(os.environ, standard_input)
+    target, verbose = "", 0
     try:
+        watch_for_sigterm()
         arguments = _arguments(argv)
-        verbose = arguments.verbose or 0
+        target, verbose = arguments.target or "", arguments.verbose or 0
         if arguments.replay is not None:
             _replay(arguments)
-        settings = settings_from(arguments, os.environ, _standard_input)
+        settings = settings_from(arguments, sources)
         if arguments.verify_accounts:
             _refuse_files(arguments)
             from .verify import verify_accounts
@@ -109,16 +108,16 @@ def main(argv: Optional[Sequence[str]] = None) -> NoReturn:
         execute(settings)
     except SettingsError as error:
         _unknown(str(error))
-    except Stopped:
-        _unknown("ended from outside (SIGTERM) before anything was tried")
+    except Stopped as stop:
+        _stopped(target, stop.stuck_in, time.monotonic() - started)
     except KeyboardInterrupt:
         _unknown("interrupted")
     except Exception as error:
-        if verbose:
-            import traceback
+        finish_anyway()
+        from .report.text import redact
 
-            _unknown(_bug(error), traceback.format_exc())
-        _unknown(f"{_bug(error)}; -v shows where")
+        text, place = _bug(error, bool(verbose))
+        _unknown(redact(text, sources.known), redact(place, sources.known))
     finally:
         _flush()
     raise AssertionError("execute() does not return")
@@ -193,28 +192,8 @@ def _arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     return arguments
 
 
-def _standard_input() -> str:
-    """A line of standard input, which whoever started us may have closed, or keep open and never write to."""
-    stdin = sys.stdin
-    if stdin is None:
-        return ""
-    line, end = b"", time.monotonic() + PASSWORD_LIMIT
-    # Octet by octet: what is buffered here could not be waited for, and the next line is the next user's.
-    while not line.endswith(b"\n") and len(line) < MAX_PASSWORD:
-        left = None if stdin.isatty() else max(0.0, end - time.monotonic())
-        if not select.select([stdin], [], [], left)[0]:
-            raise SettingsError(f"no password came on standard input within {PASSWORD_LIMIT:.0f} s")
-        octet = os.read(stdin.fileno(), 1)
-        if not octet:
-            break
-        line += octet
-    try:
-        return line.decode(stdin.encoding)
-    except UnicodeDecodeError:
-        raise SettingsError(f"the password on standard input is not {stdin.encoding} text") from None
-
-
 def _unknown(text: str, more: str = "") -> NoReturn:
+    finish_anyway()
     from .report.text import clean
 
     lines = [f"LYNC PRESENCE UNKNOWN - {clean(text, 1000)}"] + [clean(line) for line in more.splitlines()]
@@ -223,8 +202,30 @@ def _unknown(text: str, more: str = "") -> NoReturn:
     sys.exit(3)
 
 
-def _bug(error: Exception) -> str:
-    return f"internal error, please report it: {type(error).__name__}: {error}"
+def _stopped(target: str, stuck_in: str, seconds: float) -> NoReturn:
+    """The verdict on a run that was ended from outside before it had begun."""
+    from .diagnosis import STOPPED
+    from .outcome import Diagnosis, Outcome
+    from .report.text import clean, cmdlet_lines
+
+    ended = f"after {seconds:.1f} s, then SIGTERM"
+    text = f"{stuck_in}: not over {ended}" if stuck_in else f"not begun {ended}"
+    failed = Outcome(target, (), (), None, None, None)
+    lines = [f"LYNC PRESENCE CRITICAL - Register {'not begun, ' if stuck_in else ''}{clean(text)} | success=0"]
+    lines += [*cmdlet_lines(failed, Diagnosis(f"{text[0].upper()}{text[1:]}.", "", ())), clean(STOPPED)]
+    with contextlib.suppress(OSError):
+        print("\n".join(lines))
+    sys.exit(2)
+
+
+def _bug(error: Exception, verbose: bool) -> Tuple[str, str]:
+    """A mistake of ours in one line, and its place."""
+    text = f"internal error, please report it: {type(error).__name__}: {error}"
+    if not verbose:
+        return f"{text}; -v shows where", ""
+    import traceback
+
+    return text, traceback.format_exc()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -264,10 +265,12 @@ def _argparse_of(option: Option) -> Dict[str, Any]:
     return keywords
 
 
-def settings_from(
-    arguments: argparse.Namespace, environment: Mapping[str, str], read_stdin: Callable[[], str]
-) -> Settings:
-    """Settings from the command line, the accounts file and the environment, in this order. Raises SettingsError."""
+def settings_from(arguments: argparse.Namespace, sources: Sources) -> Settings:
+    """Settings from the command line, the accounts file and the environment, in this order. Raises SettingsError.
+
+    What passwords were waited for is gone from the run's time.
+    """
+    environment = sources.environment
     target = arguments.target
     if target is None:
         raise SettingsError(
@@ -285,9 +288,11 @@ def settings_from(
     values = _Values(arguments, keys, accounts.path if accounts is not None else "")
 
     elsewhere = _elsewhere(values, arguments, accounts, target)
+    timeout, notify_timeout = values.seconds("timeout"), values.seconds("notify_timeout")
+    sources.allow(timeout)
     auth = values.choice("auth")
-    publisher = _account("publisher", values, environment, read_stdin, auth)
-    subscriber = _account("subscriber", elsewhere or values, environment, read_stdin, auth)
+    publisher = _account("publisher", values, sources, auth)
+    subscriber = _account("subscriber", elsewhere or values, sources, auth)
     if publisher.uri.lower() == subscriber.uri.lower():
         raise SettingsError(f"publisher and subscriber are both {publisher.uri}; the check needs two users")
     transport = values.choice("transport")
@@ -317,7 +322,7 @@ def settings_from(
     report, trace = values.text("report"), values.text("trace")
     if report is not None and report == trace:
         raise SettingsError(f"{values.name('report')} and {values.name('trace')} are the same file, {report}")
-    timeout, notify_timeout = values.seconds("timeout"), values.seconds("notify_timeout")
+    directory = _directory(values, sources)
     connect = _connect(values.text("connect"), port) if way == "connect" else None
     family = {None: None, "ipv4": 4, "ipv6": 6}[_one_of(values, "ipv4", "ipv6")]
     _check_family(connect[0] if connect is not None else target, family)
@@ -334,11 +339,11 @@ def settings_from(
         ntlm_mic=values.flag("ntlm_mic"),
         user_agent=values.text("user_agent") or f"UCCAPI/15.0.0 {PROGRAM}/{__version__}",
         tls=tls,
-        directory=_directory(values, environment, read_stdin),
+        directory=directory,
         account_state=values.choice("account_state"),
         state_folders=_state_folders(values.text("state_dir"), environment),
         thresholds=Thresholds(_ranges(values, "warning"), _ranges(values, "critical")),
-        timeout=timeout,
+        timeout=timeout - sources.spent,
         notify_timeout=notify_timeout,
         verbose=values.count("verbose"),
         discover=way == "discover",
@@ -552,9 +557,7 @@ def _checked_keys(section: Dict[str, str], accounts: Optional[AccountsFile]) -> 
     return {key.replace("-", "_"): value for key, value in section.items()}
 
 
-def _account(
-    role: str, values: _Values, environment: Mapping[str, str], read_stdin: Callable[[], str], auth: str
-) -> Account:
+def _account(role: str, values: _Values, sources: Sources, auth: str) -> Account:
     given = values.text(role)
     if given is None:
         raise SettingsError(f"there is no {role}; name one with --{role}, or as {role} = sip:… in the accounts file")
@@ -570,7 +573,7 @@ def _account(
     wanted = (
         auth != "trusted-server" and not (auth == "kerberos" and keytab) and not (auth == "tls-dsk" and certificate)
     )
-    password = _password(role, values, use_file, environment, read_stdin) if wanted else ""
+    password = _password(role, values, use_file, sources) if wanted else ""
     if not password and not keytab and not certificate and auth not in ("kerberos", "trusted-server"):
         raise SettingsError(
             f"there is no password for the {role} {uri}; give it with --{role}-password-file, in the environment as "
@@ -632,9 +635,7 @@ def _state_folders(chosen: Optional[str], environment: Mapping[str, str]) -> Tup
     return (*prepared, os.path.join(state, PROGRAM), f"/var/tmp/{PROGRAM}-{os.geteuid()}")  # noqa: S108
 
 
-def _directory(
-    values: _Values, environment: Mapping[str, str], read_stdin: Callable[[], str]
-) -> Optional[DirectorySettings]:
+def _directory(values: _Values, sources: Sources) -> Optional[DirectorySettings]:
     uris = values.list("ldap_uri")
     if not uris:
         return None
@@ -645,7 +646,7 @@ def _directory(
     auth = values.choice("ldap_auth") if asked is not None else "simple" if bind is not None else "anonymous"
     password = ""
     if auth == "simple":
-        password = _password("ldap", values, True, environment, read_stdin)
+        password = _password("ldap", values, True, sources)
         if bind is None or not password:
             raise SettingsError(
                 "a simple bind needs --ldap-bind and a password: --ldap-password-file, LDAP_PASSWORD in the "
@@ -677,17 +678,21 @@ def _check_ldap_uri(uri: str, name: str) -> None:
         _port(port, f"the port of {name}")
 
 
-def _password(
-    role: str, values: _Values, use_file: bool, environment: Mapping[str, str], read_stdin: Callable[[], str]
-) -> str:
+def _password(role: str, values: _Values, use_file: bool, sources: Sources) -> str:
+    password = _first_password(role, values, use_file, sources)
+    sources.known.append(password)
+    return password
+
+
+def _first_password(role: str, values: _Values, use_file: bool, sources: Sources) -> str:
     key = f"{role}_password_file"
     if values.given_on_command_line(key):
         values.origins[role] = values.name(key)
-        return _password_file(values.text(key) or "", role, read_stdin)
+        return sources.in_file(values.text(key) or "", role)
     variable = f"{role.upper()}_PASSWORD"
-    if environment.get(variable):
+    if sources.environment.get(variable):
         values.origins[role] = f"{variable} in the environment"
-        return environment[variable]
+        return sources.environment[variable]
     if not use_file:
         return ""
     password = values.in_file(f"{role}_password")
@@ -697,37 +702,12 @@ def _password(
     command = values.in_file(f"{role}_password_command")
     if command is not None:
         values.origins[role] = values.name(f"{role}_password_command")
-        return _password_command(command, role)
+        return sources.of_command(command, role)
     path = values.text(key)
     if path is None:
         return ""
     values.origins[role] = values.name(key)
-    return _password_file(path, role, read_stdin)
-
-
-def _password_file(path: str, role: str, read_stdin: Callable[[], str]) -> str:
-    if path == "-":
-        return read_stdin().rstrip("\r\n")
-    lines = read_private_file(path, f"{role}'s password file").splitlines()
-    return lines[0] if lines else ""
-
-
-def _password_command(command: str, role: str) -> str:
-    import shlex
-    import subprocess
-
-    try:
-        done = subprocess.run(
-            shlex.split(command), stdin=subprocess.DEVNULL, capture_output=True, timeout=PASSWORD_LIMIT, check=True
-        )
-        return done.stdout.decode().partition("\n")[0].rstrip("\r")
-    except subprocess.TimeoutExpired:
-        reason = f"it did not end within {PASSWORD_LIMIT:.0f} s"
-    except subprocess.CalledProcessError as error:
-        reason = f"it ended with exit code {error.returncode}"
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it cannot be read"
-    raise SettingsError(f"{role}_password_command gave no password: {reason}")
+    return sources.in_file(path, role)
 
 
 def _host(text: str, name: str) -> str:

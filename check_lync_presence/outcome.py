@@ -99,6 +99,11 @@ class Failure(NamedTuple):
     seen: Optional[Seen] = None
     server: str = ""
 
+    @property
+    def key(self) -> Tuple[str, str]:
+        """What two failures have in common that are one to a reader."""
+        return self.user, self.detail or self.text
+
 
 class Activity(NamedTuple):
     """One activity of one user. Times in seconds since the start of the run; `ended` is None if it came to no end.

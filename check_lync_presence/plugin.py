@@ -197,10 +197,11 @@ class _Presence(Subject):
     ) -> None:
         self.settings = settings
         self._context = context
+        self._failures: Dict[Tuple[str, str], Failure] = {}
         hostname = socket.gethostname().partition(".")[0][:15].upper()
         self._progress = _progress(self._watch)
         watch = self._watch if self._progress is None else self._progress.watch
-        world = World(time.monotonic, time.time, _token, hostname, watch)
+        world = World(time.monotonic, time.time, _token, hostname, watch, self._failed)
         self._world = staging.world(world) if staging is not None else world
         self._attempt = staging.attempt if staging is not None else attempt
         self._ask = staging.ask if staging is not None else None
@@ -218,15 +219,16 @@ class _Presence(Subject):
             self._progress.say(f"looking for {settings.target}")
         try:
             self.outcome = self._attempt(settings, self._context, world, deadline)
-        except Stopped:
-            self.outcome = self._stopped(world.clock() - started)
+            self._explain(self.outcome, deadline)
+        except Stopped as stop:
+            if self.outcome is None:
+                self.outcome = self._stopped(stop, world.clock() - started)
+            self._explain(self.outcome, deadline.within(0.0))  # nobody waits for what a directory would say
         finally:
             if self._progress is not None:
                 self._progress.close()
-        outcome = self.outcome
-        if outcome.failures:
-            self._explain(outcome, deadline)
         finish_anyway()
+        outcome = self.outcome
         yield nagiosplugin.Metric("success", 1 if outcome.success else 0, context="success")
         if outcome.front_ends:
             yield from self._of_front_ends(outcome)
@@ -262,25 +264,36 @@ class _Presence(Subject):
             begun = (activity.name, activity.user, activity.started, None)
             self._activities = [activity if item[:4] == begun else item for item in self._activities]
 
-    def _stopped(self, seconds: float) -> Outcome:
+    def _failed(self, failure: Failure) -> None:
+        self._failures.setdefault(failure.key, failure)
+
+    def _stopped(self, stop: Stopped, seconds: float) -> Outcome:
         """What a run came to that was ended from outside after so many seconds."""
-        target = self.settings.target
+        settings = self.settings
         under_way = [item for item in self._activities if item.ended is None]
         over = [item for item in self._activities if item.ended is not None]
         told = [item for item in over if item.name == NOTIFY and not item.error]
-        if told and all(item.name == UNREGISTER for item in under_way) and not self.settings.all_front_ends:
+        stuck = [item for item in under_way if item.name != UNREGISTER]
+        remark = ("The log-off was cut short (SIGTERM).",) if len(stuck) < len(under_way) else ()
+        if told and not stuck and not self._failures and not settings.all_front_ends:
             latency = max(item.ended or 0.0 for item in told) - min(item.started for item in over)
             remark = ("The log-off was cut short (SIGTERM).",)
-            return Outcome(target, (), tuple(over), latency, None, None, remark)
+            return Outcome(settings.target, (), tuple(over), latency, None, None, remark)
+        failures = list(self._failures.values())
         # Times of activities count from the start of the round trip, which is that of the run but for the directory.
-        failures = [
-            _stop_in(item.name, item.user, f"Not over after {seconds - item.started:.1f} s, then SIGTERM.")
-            for item in under_way
-        ] or [_stop_in(REGISTER, "", f"Not begun after {seconds:.1f} s, then SIGTERM.")]
-        activities = tuple(self._activities)
-        return Outcome(target, tuple(failures), activities, None, None, None, dialect=self.settings.spoken)
+        failures += [_stop_in(item.name, item.user, seconds - item.started) for item in stuck]
+        if not failures and over:
+            failures = [_stop_in(over[-1].name, over[-1].user, seconds - over[-1].started)]
+        elif not failures:
+            host = settings.publisher.domain if settings.discover else (settings.connect or (settings.target,))[0]
+            failures = [_stop_in(REGISTER, "", seconds, f"{stop.stuck_in or f'the look-up of {host}'}: not")]
+        return Outcome(
+            settings.target, tuple(failures), tuple(self._activities), None, None, None, remark, (), settings.spoken
+        )
 
     def _explain(self, outcome: Outcome, deadline: Deadline) -> None:
+        if not outcome.failures:
+            return
         from .diagnosis import diagnose
         from .diagnosis.accounts import Investigation, investigate
 
@@ -335,7 +348,8 @@ def _progress(watch: Callable[[Activity], None]) -> Optional[Progress]:
     return Progress(sys.stderr, watch)
 
 
-def _stop_in(activity: str, user: str, text: str) -> Failure:
+def _stop_in(activity: str, user: str, seconds: float, what: str = "Not") -> Failure:
+    text = f"{what} over after {seconds:.1f} s, then SIGTERM."
     return Failure(activity, user, Cause.STOPPED, text, None, (), "", "")
 
 

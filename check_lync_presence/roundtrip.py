@@ -81,7 +81,7 @@ class Endpoint(Protocol):
     async def unregister(self, deadline: Deadline) -> None: ...
 
 
-def _nobody_watches(_: Activity) -> None:
+def _nobody_watches(_: object) -> None:
     pass
 
 
@@ -115,7 +115,8 @@ class Network:
 class World(NamedTuple):
     """What a run takes from outside: a monotonic clock, the time of day, random hexadecimal digits, the host's name.
 
-    `watch` is told of every activity when it begins and when it is over. `log`, if not None, collects the messages.
+    `watch` is told of every activity when it begins and when it is over, `failed` of every failure at once. `log`, if not
+    None, collects the messages.
     """
 
     clock: Clock
@@ -123,6 +124,7 @@ class World(NamedTuple):
     token: Token
     hostname: str
     watch: Callable[[Activity], None] = _nobody_watches
+    failed: Callable[[Failure], None] = _nobody_watches
     network: Network = Network()
     log: Optional[List[WireMessage]] = None
 
@@ -573,6 +575,8 @@ class RoundTrip:
             self._world.watch(over)
             if not isinstance(error, Cancelled):
                 self._activities[index] = over
+                if name != UNREGISTER:
+                    self._world.failed(self._of(name, account.uri, error))
             raise
         self._activities[index] = started._replace(ended=self._run.since_start(), details=details or ())
         self._world.watch(self._activities[index])
@@ -589,13 +593,17 @@ class RoundTrip:
         return not self._failures
 
     def _fail(self, activity: str, user: str, error: PresenceError) -> None:
+        failure = self._of(activity, user, error)
+        self._failures.setdefault(failure.key, failure)
+
+    def _of(self, activity: str, user: str, error: PresenceError) -> Failure:
         failure = _failure(activity, user, error)
         if self._settings.subscriber_target is not None:
             of_the_subscriber = user == self._settings.subscriber.uri
             failure = failure._replace(
                 server=self._settings.subscriber_target if of_the_subscriber else self._settings.target
             )
-        self._failures.setdefault((failure.user, error.detail or str(error)), failure)
+        return failure
 
 
 def _failure(activity: str, user: str, error: PresenceError) -> Failure:

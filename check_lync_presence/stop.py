@@ -11,7 +11,9 @@ from typing import Any, NoReturn
 
 
 class Stopped(KeyboardInterrupt):
-    """Somebody wants this process to end at once."""
+    """Somebody wants this process to end at once. `stuck_in` is what was waited for before a run could begin."""
+
+    stuck_in = ""
 
 
 def watch_for_sigterm() -> None:

@@ -17,6 +17,7 @@ from .net.deadline import Deadline
 from .plugin import STATES, Judgement, Subject
 from .report.text import clean
 from .settings import Account, Settings, SettingsError
+from .stop import Stopped, finish_anyway
 
 
 def verify_accounts(settings: Settings) -> NoReturn:
@@ -40,7 +41,14 @@ class _Accounts(Subject):
         accounts = (settings.publisher, settings.subscriber)
         questions = [(account, True) for account in accounts]
         deadline = Deadline(settings.timeout, time.monotonic)
-        self.answers = dict(zip(accounts, ask(settings.directory, settings.pool_of, questions, time.time(), deadline)))
+        started = time.monotonic()
+        try:
+            answers = ask(settings.directory, settings.pool_of, questions, time.time(), deadline)
+        except Stopped:
+            ended = DirectoryError(f"not over after {time.monotonic() - started:.1f} s, then SIGTERM")
+            answers = [ended] * len(accounts)
+        finish_anyway()
+        self.answers = dict(zip(accounts, answers))
         for account, answer in self.answers.items():
             yield nagiosplugin.Metric(account.uri, answer, context="account")
 

@@ -21,8 +21,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from check_lync_presence import __version__, cli
+from check_lync_presence import __version__, cli, passwords
 from check_lync_presence.options import Option, all_options
+from check_lync_presence.passwords import Sources
 from check_lync_presence.settings import DirectorySettings, Settings, SettingsError
 
 from .certificates import user_certificate
@@ -73,7 +74,8 @@ def settings(*arguments: str, env: Optional[Mapping[str, str]] = None, stdin: Tu
     """The settings that these options, this environment and these lines of standard input make."""
     lines = iter(stdin)
     parsed = cli._arguments(list(arguments))
-    return cli.settings_from(parsed, PASSWORDS if env is None else env, lambda: next(lines, ""))
+    sources = Sources(PASSWORDS if env is None else env, lambda seconds: next(lines, ""))
+    return cli.settings_from(parsed, sources)
 
 
 def refused(*arguments: str, env: Optional[Mapping[str, str]] = None) -> str:
@@ -308,14 +310,14 @@ def test_a_standard_input_that_stays_open_and_silent_is_not_waited_for(
     try:
         with open(ours, encoding="utf-8") as stdin:
             monkeypatch.setattr(sys, "stdin", stdin)
-            monkeypatch.setattr(cli, "PASSWORD_LIMIT", 0.1)
+            monkeypatch.setattr(passwords, "LIMIT", 0.1)
             with pytest.raises(SystemExit) as end:
                 cli.main(["-H", POOL, *USERS, "--publisher-password-file", "-"])
     finally:
         os.close(theirs)
     output = capsys.readouterr()
     text = usage_error(Finished(int(str(end.value.code)), output.out, output.err))
-    assert text == "no password came on standard input within 0 s"
+    assert text == "no password came on standard input within 0.1 s"
 
 
 def test_a_password_on_standard_input_that_is_no_text_is_a_usage_error() -> None:
@@ -336,10 +338,10 @@ def test_a_password_in_the_environment_that_is_no_text_is_a_usage_error() -> Non
 
 
 def test_a_mistake_of_ours_is_one_line_and_shows_its_place_with_v(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    def broken() -> str:
+    def broken(seconds: float) -> str:
         raise RuntimeError("x | y\n z")
 
-    monkeypatch.setattr(cli, "_standard_input", broken)
+    monkeypatch.setattr(cli, "standard_input", broken)
     arguments = ["-H", POOL, *USERS, "--publisher-password-file", "-"]
     for more, lines in ([], 1), (["-v"], 5):
         with pytest.raises(SystemExit) as end:
@@ -711,9 +713,9 @@ def test_a_command_gets_no_standard_input(tmp_path: Path) -> None:
 
 
 def test_a_command_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "PASSWORD_LIMIT", 0.1)
+    monkeypatch.setattr(passwords, "LIMIT", 0.1)
     started = time.monotonic()
-    with pytest.raises(SettingsError, match="it did not end within 0"):
+    with pytest.raises(SettingsError, match=r"it did not end within 0\.1 s"):
         of_command(tmp_path, "tail -f /dev/null")
     assert time.monotonic() - started < 5
 

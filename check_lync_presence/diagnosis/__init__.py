@@ -178,6 +178,10 @@ def _wish(failure: Failure) -> str:
     return f" The server asks to be left alone for {digits} s."
 
 
+STOPPED = (
+    "Whoever started the check allows it less time than it may take: make its limit longer than --timeout, or --timeout "
+    "shorter."
+)
 _CAUSES = {
     Cause.RESOLVE: "Check the name given with -H and the name servers of this host, or name the server with --connect.",
     Cause.CONNECT: "Check that the Front-End service (RtcSrv) runs on {pool}, and the firewall for TCP port {port}.",
@@ -207,8 +211,7 @@ _CAUSES = {
     Cause.REDIRECT: "Check where the user is homed (Get-CsUser -Identity {user}: RegistrarPool) and test that pool with -H.",
     Cause.DEREGISTERED: "The user was disabled, moved or signed off elsewhere (a pool allows 8 endpoints a user): check "
     "Get-CsUser -Identity {user}.",
-    Cause.STOPPED: "Whoever started the check allows it less time than it may take: make its limit longer than --timeout, or "
-    "--timeout shorter.",
+    Cause.STOPPED: STOPPED,
     Cause.NO_TIME: "Give the check more time with --timeout, and the scheduler's own limit with it.",
     Cause.NOT_ENABLED: "The server does not offer vnd-microsoft-roaming-self: enable {user} for enhanced presence (Enable-CsUser; "
     "msRTCSIP-OptionFlags needs 256), or this is no Lync front end.",
