@@ -670,6 +670,11 @@ def _directory(values: _Values, sources: Sources) -> Optional[DirectorySettings]
 
 def _check_ldap_uri(uri: str, name: str) -> None:
     found = re.match(_LDAP_URI, uri, re.IGNORECASE)
+    if "@" in uri:  # what is in front of it may be a password
+        raise SettingsError(
+            f"{name} has a user in it; write it as ldaps://dc01.contoso.example, and give the bind account with "
+            "--ldap-bind and --ldap-password-file"
+        )
     if found is None:
         raise SettingsError(f"{name} is {uri!r}; write it as ldaps://dc01.contoso.example")
     host, port = found.groups()

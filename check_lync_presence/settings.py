@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import re
 import stat
 from types import MappingProxyType
 from typing import Dict, Mapping, Optional, Tuple
@@ -200,6 +201,12 @@ class AccountsFile(NamedTuple):
 
 def sip_address(text: str) -> str:
     """``sip:user@domain``, with or without its scheme on input. Raises SettingsError."""
+    user = re.sub(r"\A\s*sips?:", "", text, flags=re.IGNORECASE).rpartition("@")[0]
+    if ":" in user:  # RFC 3261 knows sip:ann:password@contoso.example, and it must not be shown
+        raise SettingsError(
+            "a SIP address with a password, or a colon, in front of the @ is none for us; write it as "
+            "sip:ann@contoso.example, and give the password by itself"
+        )
     uri = text if ":" in text.partition("@")[0] else f"sip:{text}"
     try:
         parsed = parse_uri(uri)

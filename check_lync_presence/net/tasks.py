@@ -154,6 +154,7 @@ class _Loop:
     def __init__(self, selector: selectors.BaseSelector, clock: Clock) -> None:
         self._selector = selector
         self._clock = clock
+        self._tasks: List[_Task] = []
         self._waiting: Dict[_Task, _Wait] = {}
         self._woken: List[_Wait] = []
         self._look_at = 0.0
@@ -161,12 +162,27 @@ class _Loop:
         self._finished = False
 
     def run(self, job: Job) -> Any:
-        self._step(_Task(job, None, None, 0), None)
-        while not self._finished:
-            self._turn()
+        try:
+            self._step(self._task(job, None, None, 0), None)
+            while not self._finished:
+                self._turn()
+        finally:
+            self._close()
         if isinstance(self._outcome, BaseException):
             raise self._outcome
         return self._outcome
+
+    def _task(self, job: Job, parent: Optional[_Task], group: Optional[_Group], index: int) -> _Task:
+        task = _Task(job, parent, group, index)
+        self._tasks.append(task)
+        return task
+
+    def _close(self) -> None:
+        """Close what an interruption has left, the inner before the outer: garbage collection knows no order and may
+        come upon a coroutine in the middle of its closing, of which Python complains on standard error.
+        """
+        for task in reversed(self._tasks):
+            task.coroutine.close()
 
     def _turn(self) -> None:
         # To ask each of many waits for its limit costs more than to deal with what has arrived. They are asked when
@@ -225,7 +241,7 @@ class _Loop:
                 self._waiting[task] = request
             else:
                 for index, job in enumerate(request.jobs):
-                    self._step(_Task(job, task, request, index), None)
+                    self._step(self._task(job, task, request, index), None)
 
     def _end(self, task: _Task, result: Any) -> None:
         group = task.group

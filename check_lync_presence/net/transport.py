@@ -9,6 +9,7 @@ import contextlib
 import os
 import socket
 import ssl
+import stat
 import warnings
 from typing import Optional, Sequence, Union
 
@@ -72,6 +73,9 @@ class TlsFacts(NamedTuple):
 
 def tls_context(settings: TlsSettings) -> ssl.SSLContext:
     """The client's context. Raises SettingsError when its files cannot be used."""
+    for path in (settings.ca_file, settings.client_cert, settings.client_key):
+        if path is not None and _is_pipe(path):  # OpenSSL would wait for somebody to write to it
+            raise SettingsError(f"cannot use {path}: it is a pipe, not a regular file")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if settings.insecure:
         context.check_hostname = False
@@ -333,6 +337,12 @@ def _reason(error: OSError) -> str:
     if isinstance(error, ssl.SSLError) and error.reason:
         return error.reason.lower().replace("_", " ")
     return error.strerror or type(error).__name__
+
+
+def _is_pipe(path: str) -> bool:
+    with contextlib.suppress(OSError, ValueError):
+        return stat.S_ISFIFO(os.stat(path).st_mode)
+    return False
 
 
 def _file_fault(error: Union[OSError, ssl.SSLError]) -> str:

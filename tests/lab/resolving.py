@@ -53,12 +53,12 @@ class Host:
                 file = folder / Path(place).name
                 file.write_text(text.format(address=address))
                 mounts[Path(place)] = file
-        self._prefix = seeing(mounts)
+        self.prefix = seeing(mounts)
 
     def check(self, *arguments: str) -> Finished:
         """Run the check there."""
         done = subprocess.run(
-            [*self._prefix, sys.executable, "-m", "check_lync_presence", *arguments],
+            [*self.prefix, sys.executable, "-m", "check_lync_presence", *arguments],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             encoding="utf-8",

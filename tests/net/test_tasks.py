@@ -250,6 +250,26 @@ def test_an_interruption_of_the_wait_closes_every_coroutine_without_a_word(
     assert ends == ["GeneratorExit", "GeneratorExit", "outer"]
 
 
+def test_an_interruption_of_one_has_closed_the_others_when_it_arrives(pair: Pair) -> None:
+    # Left to garbage collection, their order is anybody's guess, and Python may complain on standard error.
+    ends: List[str] = []
+
+    async def named(name: str, work: Any) -> None:
+        try:
+            await work
+        finally:
+            ends.append(name)
+
+    async def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    waiting = named("inner", named("innermost", ready(pair[0], READ, soon())))
+    with pytest.raises(KeyboardInterrupt) as interruption:
+        finish(named("outer", together(waiting, interrupted(), grace=5)))
+    assert ends == ["innermost", "inner", "outer"]
+    assert interruption.value.__traceback__ is not None  # which keeps alive what is not closed
+
+
 def test_many_jobs_take_turns(pair: Pair) -> None:
     turns: List[int] = []
 
