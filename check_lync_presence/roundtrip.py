@@ -115,8 +115,8 @@ class Network:
 class World(NamedTuple):
     """What a run takes from outside: a monotonic clock, the time of day, random hexadecimal digits, the host's name.
 
-    `watch` is told of every activity when it begins and when it is over, `failed` of every failure at once. `log`, if not
-    None, collects the messages.
+    `watch` is told of every activity when it begins and when it is over, `failed` of every failure at once. `log`, if
+    not None, collects the messages.
     """
 
     clock: Clock

@@ -6,11 +6,15 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+import warnings
 from pathlib import Path
 from typing import Any, Iterator, List, Tuple
 
 import pytest
+
+from check_lync_presence.stop import Stopped, watch_for_sigterm
 
 from .commands import POOL, Finished, Simulator, environment, write_accounts
 from .in_process import replay
@@ -161,3 +165,25 @@ def test_what_is_thrown_away_before_it_has_begun_is_no_matter_for_standard_error
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False, timeout=20)
     assert (done.returncode, done.stdout, done.stderr) == (0, "stopped\n", "")
+
+
+def test_a_signal_that_comes_while_an_object_dies_is_heard_afterwards_and_causes_no_complaint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Dying:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    complaints: List[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+    former = signal.getsignal(signal.SIGTERM)
+    watch_for_sigterm()
+    try:
+        with warnings.catch_warnings():
+            dying = [Dying()]
+            dying.clear()
+            assert complaints == []
+            with pytest.raises(Stopped):
+                threading.Event().wait(20)
+    finally:
+        signal.signal(signal.SIGTERM, former)

@@ -9,7 +9,7 @@ import re
 import socket
 import threading
 from base64 import b64decode, b64encode
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple, TypeVar
 
 from check_lync_presence.lync import ntlm
 from check_lync_presence.lync.association import Association, AuthHeader, credentials_header
@@ -59,6 +59,9 @@ class Session:
         self.lock = threading.Lock()
 
 
+_Pool = TypeVar("_Pool", bound="TinyPool")
+
+
 class TinyPool:
     """The front end; `received` are the requests of all clients, `tokens` counts the passwords that were tried."""
 
@@ -71,7 +74,7 @@ class TinyPool:
         self.tokens: Dict[str, int] = {}
         self.server = Server(self._serve)
 
-    def __enter__(self) -> TinyPool:
+    def __enter__(self: _Pool) -> _Pool:
         self.server.__enter__()
         return self
 

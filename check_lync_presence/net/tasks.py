@@ -240,8 +240,8 @@ class _Loop:
                     request.woken = self._woken
                 self._waiting[task] = request
             else:
-                for index, job in enumerate(request.jobs):
-                    self._step(self._task(job, task, request, index), None)
+                for child in [self._task(job, task, request, index) for index, job in enumerate(request.jobs)]:
+                    self._step(child, None)
 
     def _end(self, task: _Task, result: Any) -> None:
         group = task.group

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import List, Sequence
+from typing import List, Sequence, Tuple
 
 from ..outcome import NOTIFY, PUBLISH, Activity, Cause, Diagnosis, Failure, Outcome, WireMessage
 from ..settings import Settings
 
 MAX_LINE = 400  # of server text in one line: 1 KiB is what NRPE v2 carries in all
 MAX_FIELD = 200  # of server text in one of the cmdlet's lines, so that advice has room behind it
+LEAST_TOKEN = 16  # characters of a value that cannot be a word of somebody else's text
 MAX_MESSAGE = 16 * 1024  # of one SIP message with -vvv
 
 # Failures that say more of a server than of a user: where there is no room for both, whose connection it was goes.
@@ -59,6 +60,13 @@ def redact(text: str, secrets: Sequence[str]) -> str:
         if secret:
             text = text.replace(secret, "***")
     return text
+
+
+def credentials(messages: Sequence[WireMessage]) -> Tuple[str, ...]:
+    """Tokens, responses and signatures that were sent: a server may say them again under another name."""
+    texts = (message.data.decode("utf-8", "replace") for message in messages if message.sent)
+    found = (value.strip('"') for text in texts for _, value in _SECRET_PARAMS.findall(text))
+    return tuple(dict.fromkeys(value for value in found if len(value) >= LEAST_TOKEN))
 
 
 def time_span(seconds: float) -> str:
@@ -140,9 +148,10 @@ def readable(message: WireMessage, secrets: Sequence[str], others: str = "surrog
 def sip_log(messages: Sequence[WireMessage], settings: Settings) -> List[str]:
     """The SIP messages: start lines, and with -vvv whole messages, secrets removed."""
     lines = []
+    secrets = (*settings.secrets, *credentials(messages))
     for message in messages:
         arrow = "sent by" if message.sent else "received by"
-        text = readable(message, settings.secrets, "replace")
+        text = readable(message, secrets, "replace")
         start_line, _, rest = text.partition("\r\n")
         lines.append(clean(f"{message.at:9.6f} {arrow} {message.user}: {start_line}"))
         if settings.verbose > 2:

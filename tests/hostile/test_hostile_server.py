@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
-import ssl
 import threading
 from pathlib import Path
 from typing import Callable, Dict, List, Tuple
@@ -27,6 +26,7 @@ from ..loopback import Server, Wire, until_closed
 from ..tiny_pool import ROAMING, Session, TinyPool, presence
 from ..transcripts import POOL
 from .attack import SHORT, TIMEOUT, Attacked, attacked
+from .tls import Tls
 
 MIB = 1024 * 1024
 BIDI = "\u202e\u2066\u200f"
@@ -136,20 +136,6 @@ def test_a_half_closed_connection_is_a_closed_one(tmp_path: Path) -> None:
 
 
 # --------------------------------------------------------------------- TLS
-
-
-class Tls:
-    """A server's side of TLS for the pool's name, and the file with its CA."""
-
-    def __init__(self, folder: Path) -> None:
-        authority = trustme.CA()
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert(POOL).configure_cert(self.context)
-        self.ca_file = folder / "ca.pem"
-        authority.cert_pem.write_to_path(self.ca_file)
-
-    def wrap(self, sock: socket.socket) -> ssl.SSLSocket:
-        return self.context.wrap_socket(sock, server_side=True)
 
 
 def test_tls_that_is_truncated_in_the_middle_of_a_message_is_no_message(tmp_path: Path) -> None:

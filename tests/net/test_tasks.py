@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import selectors
 import socket
 import time
@@ -268,6 +269,16 @@ def test_an_interruption_of_one_has_closed_the_others_when_it_arrives(pair: Pair
         finish(named("outer", together(waiting, interrupted(), grace=5)))
     assert ends == ["innermost", "inner", "outer"]
     assert interruption.value.__traceback__ is not None  # which keeps alive what is not closed
+
+
+def test_what_has_not_begun_when_another_is_interrupted_is_closed_too(recwarn: pytest.WarningsRecorder) -> None:
+    async def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        finish(together(interrupted(), returns(1), grace=5))
+    gc.collect()
+    assert [str(warning.message) for warning in recwarn] == []
 
 
 def test_many_jobs_take_turns(pair: Pair) -> None:

@@ -1,0 +1,453 @@
+"""Recognisable secrets, given in every way there is, are in nothing that comes out of the check, whatever happens.
+
+What is made of a password is as good as one: hashes of it, tokens and responses, the keys that they lead to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import signal
+import subprocess
+import sys
+import threading
+from base64 import b64decode, b64encode
+from pathlib import Path
+from typing import Callable, Dict, Iterator, List, NamedTuple, Sequence, Type
+
+import pytest
+
+from check_lync_presence.lync import ntlm
+from check_lync_presence.lync.association import AuthHeader
+from check_lync_presence.lync.md4 import md4
+from check_lync_presence.sip.message import Message, Request
+
+from .. import tiny_directory as directory
+from .. import tiny_pool
+from ..commands import POOL, Finished, environment
+from ..simple import tiny_server
+from ..tiny_pool import Session, TinyPool
+
+ANN, BEN, LDAP = "Geheim-of-ann-4711", "Geheim-of-ben-4712", "Geheim-of-ldap-4713"
+PASSWORDS = {"publisher": ANN, "subscriber": BEN, "ldap": LDAP}
+USERS = """\
+publisher       = sip:ann@contoso.example
+publisher_user  = CONTOSO\\ann
+subscriber      = sip:ben@contoso.example
+subscriber_user = ben@contoso.example
+ldap_bind       = reader
+"""
+verbosities = pytest.mark.parametrize("verbosity", ["-v0", "-v", "-vv", "-vvv"])
+
+
+# -------------------------------------------------------- how they are given
+
+
+class Given(NamedTuple):
+    """What a way to give the three passwords adds: lines of the accounts file, arguments, environment, input."""
+
+    lines: List[str]
+    arguments: List[str]
+    variables: Dict[str, str]
+    stdin: str
+
+
+def in_the_accounts_file(folder: Path) -> Given:
+    return Given([f"{role}_password = {secret}" for role, secret in PASSWORDS.items()], [], {}, "")
+
+
+def in_files(folder: Path) -> Given:
+    arguments = []
+    for role, secret in PASSWORDS.items():
+        arguments += [f"--{role}-password-file", private(folder / f"{role}.secret", f"{secret}\n")]
+    return Given([], arguments, {}, "")
+
+
+def in_files_named_in_the_accounts_file(folder: Path) -> Given:
+    paths = [private(folder / f"{role}.secret", f"{secret}\n") for role, secret in PASSWORDS.items()]
+    return Given([f"{role}_password_file = {path}" for role, path in zip(PASSWORDS, paths)], [], {}, "")
+
+
+def on_standard_input(folder: Path) -> Given:
+    arguments = [f"--{role}-password-file=-" for role in PASSWORDS]
+    return Given([], arguments, {}, "".join(f"{secret}\n" for secret in PASSWORDS.values()))
+
+
+def in_the_environment(folder: Path) -> Given:
+    return Given([], [], {f"{role.upper()}_PASSWORD": secret for role, secret in PASSWORDS.items()}, "")
+
+
+def by_commands(folder: Path) -> Given:
+    paths = [private(folder / f"{role}.secret", f"{secret}\n") for role, secret in PASSWORDS.items()]
+    return Given([f"{role}_password_command = cat {path}" for role, path in zip(PASSWORDS, paths)], [], {}, "")
+
+
+WAYS = (
+    in_the_accounts_file,
+    in_files,
+    in_files_named_in_the_accounts_file,
+    on_standard_input,
+    in_the_environment,
+    by_commands,
+)
+Way = Callable[[Path], Given]
+Running = subprocess.Popen  # of text
+
+
+def private(path: Path, text: str) -> str:
+    path.touch(mode=0o600)
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+# ------------------------------------------------------------- what comes out
+
+
+class Ran(NamedTuple):
+    """A check that has ended: what it said, and what it has left in its folders."""
+
+    result: Finished
+    left: bytes
+
+
+class Host:
+    """An empty home, an empty folder for temporary files, an empty one for state: what is in them is the check's."""
+
+    def __init__(self, folder: Path, given: Given) -> None:
+        self.folders = [folder / name for name in ("home", "temporary", "state", "work")]
+        for path in self.folders:
+            path.mkdir(mode=0o700)
+        home, temporary, state, _ = map(str, self.folders)
+        self.given = given
+        self.state = self.folders[2]
+        accounts = private(folder / "accounts.ini", f"[{POOL}]\n{USERS}" + "\n".join(given.lines) + "\n")
+        self.arguments = ["-H", POOL, "--accounts", accounts, "--state-dir", state, *given.arguments]
+        root = str(Path(__file__).resolve().parents[2])
+        self.environment = {**environment(HOME=home, TMPDIR=temporary, PYTHONPATH=root), **given.variables}
+
+    def start(self, *arguments: str, code: str = "from check_lync_presence.cli import main; main()") -> Running[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", code, *self.arguments, *(item for item in arguments if item != "-v0")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            cwd=self.folders[3],
+            env=self.environment,
+        )
+
+    def end(self, process: Running[str]) -> Ran:
+        output, errors = process.communicate(self.given.stdin, timeout=60)
+        assert errors == ""
+        files = [path for folder in self.folders for path in sorted(folder.rglob("*")) if path.is_file()]
+        left = b"".join(bytes(path.relative_to(path.parents[1])) + path.read_bytes() for path in files)
+        return Ran(Finished(process.returncode, output, errors), left)
+
+    def run(self, *arguments: str, code: str = "from check_lync_presence.cli import main; main()") -> Ran:
+        return self.end(self.start(*arguments, code=code))
+
+
+def forms(secret: bytes) -> List[bytes]:
+    """How octets are written."""
+    return [secret, secret.hex().encode(), secret.hex().upper().encode(), b64encode(secret).rstrip(b"=")]
+
+
+def of_passwords() -> Iterator[bytes]:
+    """The passwords, what NTLM makes of them, and what anybody could."""
+    for password in PASSWORDS.values():
+        yield from forms(password.encode())
+        yield from forms(password.encode("utf-16-le"))
+        yield from forms(md4(password.encode("utf-16-le")))
+        yield from forms(hashlib.sha256(password.encode()).digest())
+        for user, domain in (("ann", "CONTOSO"), ("ben@contoso.example", "")):
+            yield from forms(ntlm.ntowf_v2(ntlm.Credentials(user, domain, password)))
+
+
+_CREDENTIALS = re.compile(r'\b(?:gssapi-data|response|rspauth)="?([^",\s]{8,})', re.IGNORECASE)
+
+
+def of_messages(messages: Sequence[Message]) -> Iterator[bytes]:
+    """Tokens, responses and signatures that were sent, and what they are made of."""
+    for message in messages:
+        for value in _CREDENTIALS.findall(bytes(message).decode("utf-8", "replace")):
+            yield value.encode()
+            with contextlib.suppress(ValueError):
+                yield from forms(bytes.fromhex(value))
+                continue
+            with contextlib.suppress(ValueError, ntlm.NtlmError):
+                token = ntlm.parse_authenticate(b64decode(value))
+                for part in (token.nt_response, token.nt_response[:16], token.encrypted_key):
+                    yield from forms(part)
+
+
+def shows(ran: Ran, *more: bytes) -> List[bytes]:
+    """What is secret in what has come out."""
+    everything = ran.result.stdout.encode() + ran.left
+    return [secret for secret in (*of_passwords(), *more) if len(secret) > 7 and secret in everything]
+
+
+# ---------------------------------------------------------------- what happens
+
+
+class Pool(TinyPool):
+    """A pool in order; `keys` are those of its users' sessions, in every form."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keys: List[bytes] = []
+
+    def on_token(self, session: Session, request: Request, credentials: AuthHeader) -> None:
+        super().on_token(session, request, credentials)
+        token = ntlm.parse_authenticate(b64decode(credentials.get("gssapi-data")))
+        key = ntlm.accept_authenticate(tiny_pool.CHALLENGE, token, tiny_pool.PASSWORDS[session.uri])
+        assert key is not None
+        both = [ntlm.session_keys(key, direction) for direction in ("client-to-server", "server-to-client")]
+        for found in (key, *both[0], *both[1]):
+            self.keys += forms(found)
+
+
+class Unknown(Pool):
+    def on_first_register(self, session: Session, request: Request) -> None:
+        self.reply(session, request, 404, sign=False)
+
+
+class Refusing(Pool):
+    """Refuses every password."""
+
+    def on_token(self, session: Session, request: Request, credentials: AuthHeader) -> None:
+        self.tokens[str(len(self.tokens))] = 1
+        self.on_first_register(session, request)
+
+
+class Mute(Pool):
+    """Does not notify."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting = threading.Event()
+
+    def published(self, session: Session, note: str) -> None:
+        self.waiting.set()
+
+
+class Broken(Pool):
+    """Sends what is no SIP once users have signed in, its own signature in it."""
+
+    def on_subscribe(self, session: Session, request: Request) -> None:
+        session.wire.send(f"SIP/2.0 banana\r\n{request.get('Proxy-Authorization')}\r\n\r\n".encode())
+
+
+class Mirroring(Pool):
+    """Sends tokens and signatures back under names of its own."""
+
+    def on_subscribe(self, session: Session, request: Request) -> None:
+        told = [header for message in self.received for header in message.headers if "uthorization" in header[0]]
+        mirrored = tuple(
+            (f"X-{number}", re.sub(r'(data|response)="', r'\1: "', value)) for number, (_, value) in enumerate(told)
+        )
+        self.reply(session, request, 403, (*mirrored, *((f"Y-{n}", value) for n, (_, value) in enumerate(told))))
+
+
+@pytest.fixture(autouse=True)
+def planted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiny_pool, "PASSWORDS", {"sip:ann@contoso.example": ANN, "sip:ben@contoso.example": BEN})
+    monkeypatch.setattr(tiny_server, "PASSWORDS", {"ann": ANN, "ben": BEN})
+
+
+def at(port: int) -> List[str]:
+    return ["--connect", f"127.0.0.1:{port}", "--transport", "tcp", "--notify-timeout", "0.3"]
+
+
+SCENES = {Pool: 0, Unknown: 2, Refusing: 2, Mute: 2, Broken: 2, Mirroring: 2}
+
+
+@verbosities
+@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
+def test_whatever_a_pool_does_no_secret_is_shown(tmp_path: Path, scene: Type[Pool], verbosity: str) -> None:
+    index = list(SCENES).index(scene)
+    host = Host(tmp_path, WAYS[index](tmp_path))
+    reads = directory.says(directory.result(directory.BIND_DONE, 49, f"no {LDAP}"))
+    with directory.TinyDirectory(bind=reads) as server, scene() as pool:
+        ran = host.run(*at(pool.server.port), verbosity, "--ldap-uri", server.uri, "--ldap-base", directory.BASE)
+    assert ran.result.code == SCENES[scene], ran.result.stdout
+    assert scene is Unknown or pool.tokens
+    assert scene is not Unknown or any(LDAP.encode() in request.body for request in server.requests)
+    assert bool(ran.left) == (scene in (Refusing, Unknown, Mirroring))  # what was refused, the directory's bind too
+    assert shows(ran, *of_messages(pool.received), *pool.keys) == []
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+def test_every_way_to_give_a_password_works_and_none_shows_it(tmp_path: Path, way: Way) -> None:
+    host = Host(tmp_path, way(tmp_path))
+    with directory.TinyDirectory() as server, Pool() as pool:
+        ran = host.run(*at(pool.server.port), "-vvv", "--ldap-uri", server.uri)
+    assert ran.result.code == 0, ran.result.stdout
+    assert sorted(pool.tokens) == ["sip:ann@contoso.example", "sip:ben@contoso.example"]
+    assert ran.left == b""
+    assert shows(ran, *of_messages(pool.received), *pool.keys) == []
+
+
+@verbosities
+def test_digest_responses_are_not_shown(tmp_path: Path, verbosity: str) -> None:
+    host = Host(tmp_path, in_the_environment(tmp_path))
+    with tiny_server.TinyServer() as server:
+        options = ["--protocol", "simple", "--publisher-user", "ann", "--subscriber-user", "ben"]
+        ran = host.run(*at(server.server.port), *options, verbosity)
+    assert ran.result.code == 0, ran.result.stdout
+    responses = list(of_messages(server.received))
+    assert len(responses) > 4
+    assert shows(ran, *responses) == []
+
+
+# ------------------------------------------------------------ mistakes of ours
+
+# Raises an error that tells all it knows, in the place that is named.
+_CRASH = """\
+import importlib
+module, _, name = {place!r}.rpartition(".")
+def crash(*arguments, **keywords):
+    raise RuntimeError({secrets!r}, arguments, keywords)
+setattr(importlib.import_module("check_lync_presence." + module), name, crash)
+from check_lync_presence.cli import main
+main()
+"""
+PLACES = (
+    "lync.ntlm.build_authenticate",
+    "plugin.attempt",
+    "plugin.tls_context",
+    "cli._directory",
+    "cli._state_folders",
+)
+
+
+@pytest.mark.parametrize("verbosity", ["-v0", "-vvv"])
+@pytest.mark.parametrize("place", PLACES)
+def test_an_error_of_ours_that_holds_a_password_does_not_show_it(tmp_path: Path, place: str, verbosity: str) -> None:
+    host = Host(tmp_path, WAYS[PLACES.index(place)](tmp_path))
+    known = [ANN, BEN] if place == "cli._directory" else list(PASSWORDS.values())  # what has been read by then
+    code = _CRASH.format(place=place, secrets=known)
+    with Pool() as pool:
+        where = ["--connect", "127.0.0.1:9"] if place == "plugin.tls_context" else at(pool.server.port)
+        ran = host.run(*where, "--ldap-uri", "ldaps://127.0.0.1:9", verbosity, code=code)
+    assert ran.result.code == 3
+    assert ran.result.stdout.startswith("LYNC PRESENCE UNKNOWN - internal error, please report it: RuntimeError")
+    assert "***" in ran.result.stdout
+    assert ("Traceback" in ran.result.stdout) == (verbosity != "-v0")
+    assert shows(ran) == []
+
+
+def test_an_error_in_the_question_to_the_directory_does_not_show_the_password(tmp_path: Path) -> None:
+    host = Host(tmp_path, in_the_environment(tmp_path))
+    code = _CRASH.format(place="directory._user_filter", secrets=list(PASSWORDS.values()))
+    with directory.TinyDirectory() as server, Unknown() as pool:
+        where = ["--ldap-uri", server.uri, "--ldap-base", directory.BASE]
+        ran = host.run(*at(pool.server.port), *where, "-vvv", code=code)
+    assert ran.result.code == 2
+    assert "no usable answer (RuntimeError)" in ran.result.stdout
+    assert shows(ran) == []
+
+
+# ---------------------------------------------------------- mistakes of the user's
+
+WRONG: Dict[str, Sequence[str]] = {
+    "an option that there is not": ["--publisher-password", ANN],
+    "the same with an equals sign": [f"--publisher-password={ANN}"],
+    "one that is nearly an option": [f"--ldap-password={LDAP}"],
+    "a password in an address": ["--publisher", f"sip:ann:{ANN}@contoso.example"],
+    "the same without a scheme": ["--subscriber", f"ben:{BEN}@contoso.example"],
+    "a password in a URI": ["--ldap-uri", f"ldaps://reader:{LDAP}@dc01.contoso.example"],
+    "a range": ["--warning", "x"],
+    "a file that is not there": ["--publisher-password-file", "/nowhere/secret"],
+    "a folder": ["--publisher-password-file", "/"],
+    "a CA that is none": ["--ca-file", "/dev/null"],
+    "another pool": ["-H", "pool09.contoso.example"],
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_bad_usage_shows_no_password(tmp_path: Path, wrong: str) -> None:
+    index = list(WRONG).index(wrong)
+    ran = Host(tmp_path, WAYS[index % len(WAYS)](tmp_path)).run(*WRONG[wrong], "-vvv")
+    assert (ran.result.code, ran.result.stdout.count("\n")) == (3, 1), ran.result.stdout
+    assert "internal error" not in ran.result.stdout
+    assert shows(ran) == []
+
+
+FILES = {
+    "no INI": f"{ANN}\n",
+    "no section": f"publisher_password = {ANN}\n",
+    "a line that is nothing": f"[{POOL}]\n{ANN}\n",
+    "a colon for the equals sign": f"[{POOL}]\npublisher_password: {ANN}\n",
+    "a key that is nearly one": f"[{POOL}]\npublisher_pasword = {ANN}\n",
+    "a key twice": f"[{POOL}]\npublisher_password = {ANN}\npublisher_password = {BEN}\n",
+    "a password and no user": f"[{POOL}]\npublisher_password = {ANN}\n",
+    "a password on two lines": f"[{POOL}]\n{USERS}publisher_password = {ANN}\n  {BEN}\nsubscriber_password = {BEN}\n",
+    "a password in an address": f"[{POOL}]\npublisher = sip:ann:{ANN}@contoso.example\n",
+    "a password in a URI": f"[{POOL}]\n{USERS}ldap_uri = ldap://reader:{LDAP}@dc01.contoso.example\n"
+    f"publisher_password = {ANN}\nsubscriber_password = {BEN}\n",
+}
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+@pytest.mark.parametrize("file", FILES)
+def test_a_bad_accounts_file_shows_no_password(tmp_path: Path, file: str, mode: int) -> None:
+    host = Host(tmp_path, Given([], [], {}, ""))
+    path = Path(private(tmp_path / "bad.ini", FILES[file]))
+    path.chmod(mode)
+    ran = host.run("--accounts", str(path), "-vvv", "--connect", "127.0.0.1:9", "--transport", "tcp")
+    assert ran.result.code == (2 if (file, mode) == ("a password on two lines", 0o600) else 3), ran.result.stdout
+    assert "internal error" not in ran.result.stdout
+    assert shows(ran) == []
+
+
+# --------------------------------------------------------- what others can see
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+def test_a_check_that_is_under_way_has_no_password_in_its_command_line_and_none_when_it_is_stopped(
+    tmp_path: Path, way: Way
+) -> None:
+    host = Host(tmp_path, way(tmp_path))
+    with Mute() as pool:
+        where = ["--connect", f"127.0.0.1:{pool.server.port}", "--transport", "tcp"]
+        process = host.start(*where, "-vvv", "--ldap-uri", "ldaps://127.0.0.1:9")
+        assert process.stdin is not None
+        process.stdin.write(host.given.stdin)
+        process.stdin.flush()
+        assert pool.waiting.wait(30)
+        command_line = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+        process.send_signal(signal.SIGTERM)
+        ran = host.end(process)
+    assert ran.result.code == 2
+    assert "SIGTERM" in ran.result.stdout
+    assert [secret for secret in of_passwords() if secret in command_line] == []
+    assert shows(ran, *of_messages(pool.received), *pool.keys) == []
+
+
+def test_a_password_command_is_not_told_the_passwords_of_others(tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    secret = private(tmp_path / "secret", ANN)
+    given = Given(
+        [f"publisher_password_command = sh -c 'env > {seen}; cat {secret}'"],
+        [],
+        {"SUBSCRIBER_PASSWORD": BEN, "LDAP_PASSWORD": LDAP, "VAULT_ADDR": "https://vault.contoso.example"},
+        "",
+    )
+    with Pool() as pool:
+        assert Host(tmp_path, given).run(*at(pool.server.port)).result.code == 0
+    told = seen.read_text()
+    assert "VAULT_ADDR=https://vault.contoso.example\n" in told
+    assert BEN not in told
+    assert LDAP not in told
+
+
+def test_a_password_command_that_prints_without_an_end_fills_no_memory(tmp_path: Path) -> None:
+    given = Given(["publisher_password_command = yes", "subscriber_password = x"], [], {}, "")
+    code = (
+        "import atexit, resource as r; atexit.register(lambda: print(r.getrusage(r.RUSAGE_SELF).ru_maxrss)); "
+        "from check_lync_presence.cli import main; main()"
+    )
+    ran = Host(tmp_path, given).run("--timeout", "2", code=code)
+    assert "publisher_password_command gave no password: it did not end within 1 s" in ran.result.stdout
+    assert int(ran.result.lines[-1]) < 96 * 1024
