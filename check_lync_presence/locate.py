@@ -6,7 +6,7 @@ not know what is said to a server.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable, List, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Callable, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from .net.deadline import Deadline
 from .net.resolve import Address, ResolveError, resolve
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Pick = Callable[[int], int]  # a random number from 0 on, less than the argument
 
 LOOK_UP_LIMIT = 10.0  # seconds: a name among several that nobody answers for must not take the time of the others
+MAX_TOLD = 3  # servers that are of no use, with the reason of each
 
 
 class Server(NamedTuple):
@@ -75,16 +76,22 @@ async def _discovered(settings: Settings, target: str, pick: Pick, deadline: Dea
 
     answers = await together(*(addresses(service) for service in discovery.services), grace=limit.limit)
     servers: List[Server] = []
-    remarks = list(discovery.remarks)
+    without: List[str] = []
     failed: Optional[ResolveError] = None
     for service, answer in zip(discovery.services, answers):
         if isinstance(answer, ResolveError):
             failed = answer
-            remarks.append(f"{service.record} names {service.host}: {answer}.")
+            without.append(f"{service.record} names {service.host}: {answer}.")
         elif isinstance(answer, BaseException):
             raise answer
         else:
             servers.append(Server(service.host, answer, f"{service.host} by {service.record}"))
     if not servers and failed is not None:
         raise failed
-    return Located(tuple(servers), tuple(remarks))
+    return Located(tuple(servers), (*discovery.remarks, *few(without, "servers have no address")))
+
+
+def few(sentences: Sequence[str], others: str) -> List[str]:
+    """The first of many sentences, and how many `others` there are: a reader wants no more, nor has NRPE the room."""
+    more = len(sentences) - MAX_TOLD
+    return [*sentences[:MAX_TOLD], *([f"{more} more {others}."] if more > 0 else [])]

@@ -10,7 +10,7 @@ import ssl
 from functools import partial
 from typing import Awaitable, Callable, Dict, List, Optional, Protocol, Sequence, Tuple
 
-from .locate import Located, Pick, Server, locate
+from .locate import Located, Pick, Server, few, locate
 from .lync.association import AuthHeader
 from .lync.endpoint import LyncEndpoint
 from .lync.mechanism import GetCertificate, SignInOptions
@@ -202,9 +202,8 @@ class RoundTrip:
         self._activities: List[Activity] = []
         self._failures: Dict[Tuple[str, str], Failure] = {}
         self._endpoints: Dict[Account, Endpoint] = {}
-        self._remarks: Dict[Account, List[str]] = {
-            account: list(located.remarks) for account, located in self._places.items()
-        }
+        self._remarks: Dict[Account, List[str]] = {account: [] for account in self._places}
+        self._passed: Dict[Server, str] = {}
         self._first_connection: Optional[float] = None
         self._subscribed: Optional[float] = None
         self._published: Optional[float] = None
@@ -250,7 +249,9 @@ class RoundTrip:
             for endpoint in self._endpoints.values():
                 endpoint.agent.close()
         # Each user's in the order of events, the publisher's first: which of them was faster must not show.
-        remarks = [text for told in self._remarks.values() for text in told]
+        remarks = [text for located in self._places.values() for text in located.remarks]
+        remarks += few(list(self._passed.values()), "servers were passed over")
+        remarks += [text for told in self._remarks.values() for text in told]
         repeated = sum(endpoint.agent.retransmissions for endpoint in self._endpoints.values())
         if repeated:
             remarks.append(f"{repeated} retransmission(s) were needed over UDP.")
@@ -348,7 +349,7 @@ class RoundTrip:
                     if server.found and error.cause not in _ELSEWHERE:
                         self._remarks[account].append(f"Found {server.found}.")
                     raise
-                self._remarks[account].append(f"{server.name} was passed over: {str(error).rstrip('.')}.")
+                self._passed.setdefault(server, f"{server.name} was passed over: {str(error).rstrip('.')}.")
                 refusing = self._endpoints.pop(account, None)
                 if refusing is not None:
                     refusing.agent.close()

@@ -17,6 +17,7 @@ from typing import Dict, Iterator, List, Mapping, NamedTuple, Tuple
 import pytest
 
 from ..commands import POOL, Finished, Simulator, write_accounts
+from ..loopback import Server, until_closed
 from ..tiny_nameserver import (
     NameServer,
     Script,
@@ -322,3 +323,65 @@ def test_a_server_whose_address_nobody_tells_does_not_hide_the_others(host: Host
     gone, mute = beside_the_point(done)
     assert gone.startswith(f"{EDGE} names gone.contoso.example: cannot resolve gone.contoso.example: ")
     assert mute.startswith(f"{EDGE} names mute.contoso.example: no answer about mute.contoso.example ")
+
+
+# ---------------------------------------------------------------- hundreds of servers, and none is any good
+
+
+def read(sock: socket.socket) -> None:
+    until_closed(sock)
+
+
+def hundreds(port: int, where: str = "fe{}.contoso.example") -> Script:
+    return srv(*(f"0 0 {port} {where.format(number)}" for number in range(1, 401)))
+
+
+NO_GOOD = {
+    "refusing": r"cannot connect to 127\.0\.0\.1:\d+: Connection refused",
+    "nameless": r"cannot resolve fe\d+\.contoso\.example: Name or service not known",
+    "mute names": r"no answer about fe\d+\.contoso\.example from the name servers within [\d.]+ s",
+    "foreign": r".*; only fe1\.evil\.example and 399 more, outside of contoso\.example \(_sip\._tls\)",
+    "renamed": r"the certificate of 127\.0\.0\.1:\d+ is not for fe\d+\.contoso\.example",
+    "silent": r"no answer to the TLS handshake with 127\.0\.0\.1:\d+ within [\d.]+ s",
+}
+
+
+@pytest.mark.parametrize("kind", NO_GOOD)
+def test_of_hundreds_of_servers_that_are_no_good_one_clear_line_is_said(
+    host: Host, servers: Servers, kind: str
+) -> None:
+    names = addresses(*(f"fe{number}" for number in range(1, 401)))
+    with Server(read) as silent:
+        scripts: Mapping[str, Script] = {
+            "refusing": {EDGE: hundreds(servers.nobody), **names},
+            "nameless": {EDGE: hundreds(servers.tls)},
+            "mute names": {EDGE: hundreds(servers.tls), **dict.fromkeys(names, silence)},
+            "foreign": {EDGE: hundreds(servers.tls, "fe{}.evil.example")},
+            "renamed": {EDGE: hundreds(servers.renamed), **names},
+            "silent": {EDGE: hundreds(silent.port), **names},
+        }[kind]
+        started = time.monotonic()
+        done = asks(host, scripts, *arguments_for(servers, "--discover", "--timeout", "3"))
+        took = time.monotonic() - started
+    assert took < 3 + LATE
+    state, text = verdict(done)
+    assert state == 2
+    assert re.fullmatch(f"LYNC PRESENCE CRITICAL - Register failed: {NO_GOOD[kind]}", text)
+    assert len(done.stdout.encode()) < 1024
+    passed = [line for line in done.lines if "passed over" in line]
+    told = ["fe1.", "fe10.", "fe100.", "28 more servers were passed over."]
+    assert [line.partition("contoso")[0] for line in passed] == (
+        told if kind in ("refusing", "renamed", "silent") else []
+    )
+
+
+def test_of_hundreds_of_servers_without_an_address_a_few_are_named(host: Host, servers: Servers) -> None:
+    many = (f"0 0 {servers.nobody} fe{number}.contoso.example" for number in range(1, 400))
+    scripts = {
+        EDGE: srv(*many, f"1 0 {servers.tls} sip.contoso.example"),
+        INTERNAL: srv(f"0 0 {servers.tls} sip.contoso.example"),
+    }
+    done = asks(host, {**scripts, **addresses("sip")}, *arguments_for(servers, "--discover"))
+    assert done.code == 0, done.stdout
+    assert beside_the_point(done)[3] == "28 more servers have no address."
+    assert len(done.stdout.encode()) < 1024
