@@ -6,7 +6,7 @@ not know what is said to a server.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Callable, List, Optional, Sequence, Tuple, Union
 
 from .net.deadline import Deadline
 from .net.resolve import Address, ResolveError, resolve

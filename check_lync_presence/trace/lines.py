@@ -14,7 +14,7 @@ import stat
 from typing import Dict, Mapping, Optional, Tuple
 
 from ..outcome import Signature, WireMessage
-from ..report.text import readable, redact
+from ..report.text import credentials, readable, redact
 from ..settings import MAX_TIME, Settings, SettingsError
 from ..value import NamedTuple
 from .plain import Json, WrongValue, from_plain, to_plain
@@ -37,8 +37,9 @@ def to_lines(recording: Recording, verdict: Mapping[str, str]) -> str:
     facts = {"trace": FORMAT, "verdict": dict(verdict), **to_plain(recording._replace(messages=()))}
     for where, name in _LEFT_OUT:
         del (facts[where] if where else facts)[name]
-    lines = [_redacted(facts, recording.settings.secrets)]
-    lines += [_to_line(message, recording.settings) for message in recording.messages]
+    secrets = (*recording.settings.secrets, *credentials(recording.messages))
+    lines = [_redacted(facts, secrets)]
+    lines += [_to_line(message, recording.settings, secrets) for message in recording.messages]
     return "".join(json.dumps(line) + "\n" for line in lines)
 
 
@@ -79,16 +80,16 @@ def _redacted(value: Json, secrets: Tuple[str, ...]) -> Json:
     return value
 
 
-def _to_line(message: WireMessage, settings: Settings) -> Dict[str, Json]:
+def _to_line(message: WireMessage, settings: Settings, secrets: Tuple[str, ...]) -> Dict[str, Json]:
     line: Dict[str, Json] = {
         "at": round(message.at, 6),
         "connection": message.connection,
-        "user": redact(message.user, settings.secrets),
+        "user": redact(message.user, secrets),
         "role": "publisher" if message.user == settings.publisher.uri else "subscriber",
         "direction": "sent" if message.sent else "received",
         "transport": settings.transport,
     }
-    text = readable(message, settings.secrets)
+    text = readable(message, secrets)
     if not message.sip:
         return {**line, "octets": text}
     head, _, body = text.partition("\r\n\r\n")

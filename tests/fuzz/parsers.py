@@ -33,6 +33,7 @@ from check_lync_presence.lync.association import (
 from check_lync_presence.markup import DocumentError
 from check_lync_presence.net import discover
 from check_lync_presence.outcome import PresenceError
+from check_lync_presence.passwords import Sources
 from check_lync_presence.refusal import Redirected, raise_redirect, status_error
 from check_lync_presence.report.text import clean, redact
 from check_lync_presence.settings import SettingsError, sip_address
@@ -313,9 +314,9 @@ def accounts(data: bytes) -> None:
         file.write(data)
     arguments = cli._arguments(["-H", POOL, "--accounts", path])
     # A command in the file is for the shell of whoever owns it, not for a fuzzer.
-    with mock.patch.object(cli, "_password_command", return_value="from a command"):
+    with mock.patch.object(Sources, "of_command", return_value="from a command"):
         try:
-            found = cli.settings_from(arguments, {}, str)
+            found = cli.settings_from(arguments, Sources({}, lambda seconds: ""))
         except SettingsError:
             return
     for account in (found.publisher, found.subscriber):
