@@ -201,7 +201,7 @@ class AccountsFile(NamedTuple):
 
 def sip_address(text: str) -> str:
     """``sip:user@domain``, with or without its scheme on input. Raises SettingsError."""
-    user = re.sub(r"\A\s*sips?:", "", text, flags=re.IGNORECASE).rpartition("@")[0]
+    user = re.sub(r"\A\s*<?(?:sips?:|[a-z]+://)", "", text, flags=re.IGNORECASE).rpartition("@")[0]
     if ":" in user:  # RFC 3261 knows sip:ann:password@contoso.example, and it must not be shown
         raise SettingsError(
             "a SIP address with a password, or a colon, in front of the @ is none for us; write it as "

@@ -362,6 +362,14 @@ def test_what_is_no_address_is_refused_with_an_example(text: str) -> None:
     assert "sip:ann@contoso.example" in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["sip:ann:geheim@contoso.example", "ann:geheim@contoso.example", "<sip:ann:geheim@x>"])
+def test_a_password_in_an_address_is_refused_and_not_shown(text: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        sip_address(text)
+    assert "geheim" not in str(caught.value)
+    assert "sip:ann@contoso.example" in str(caught.value)
+
+
 @many
 @given(st.text(max_size=20) | st.text("ans@:;.[]? <>", max_size=12))
 def test_any_text_is_an_address_or_a_settings_error(text: str) -> None:

@@ -288,6 +288,23 @@ def test_every_way_to_give_a_password_works_and_none_shows_it(tmp_path: Path, wa
     assert shows(ran, *of_messages(pool.received), *pool.keys) == []
 
 
+@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
+def test_a_trace_and_a_page_of_a_run_hold_no_secret_nor_does_what_is_played(tmp_path: Path, scene: Type[Pool]) -> None:
+    host = Host(tmp_path, in_the_environment(tmp_path))
+    with scene() as pool:
+        ran = host.run(*at(pool.server.port), "-vvv", "--trace", "run.jsonl", "--report", "run.html")
+    secrets = [*of_messages(pool.received), *pool.keys]
+    assert ran.result.code == SCENES[scene], ran.result.stdout
+    assert b"work/run.jsonl" in ran.left
+    assert b"work/run.html" in ran.left
+    assert shows(ran, *secrets) == []
+    host.arguments = ["--replay", "run.jsonl", "-vvv", "--report", "played.html"]
+    played = host.run()
+    assert played.result.code == SCENES[scene], played.result.stdout
+    assert b"work/played.html" in played.left
+    assert shows(played, *secrets) == []
+
+
 @verbosities
 def test_digest_responses_are_not_shown(tmp_path: Path, verbosity: str) -> None:
     host = Host(tmp_path, in_the_environment(tmp_path))
@@ -417,11 +434,13 @@ def test_a_check_that_is_under_way_has_no_password_in_its_command_line_and_none_
         process.stdin.flush()
         assert pool.waiting.wait(30)
         command_line = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+        limits = Path(f"/proc/{process.pid}/limits").read_text(encoding="utf-8")
         process.send_signal(signal.SIGTERM)
         ran = host.end(process)
     assert ran.result.code == 2
     assert "SIGTERM" in ran.result.stdout
     assert [secret for secret in of_passwords() if secret in command_line] == []
+    assert re.search(r"^Max core file size +0 ", limits, re.MULTILINE)
     assert shows(ran, *of_messages(pool.received), *pool.keys) == []
 
 
