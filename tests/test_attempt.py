@@ -21,6 +21,7 @@ from check_lync_presence.net.deadline import Deadline
 from check_lync_presence.outcome import REGISTER, Cause, Outcome
 from check_lync_presence.roundtrip import World
 from check_lync_presence.settings import Account, Secret, Settings
+from check_lync_presence.stop import Stopped
 
 from .commands import ACCOUNTS, BEN_PASSWORD, Simulator, environment, run_check, write_accounts
 from .loopback import Server
@@ -101,6 +102,18 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Directory:
 DC = a_directory("ldaps://dc01.contoso.example")
 
 # ------------------------------------------------------------ without a directory
+
+
+def test_a_password_that_was_refused_before_the_run_was_ended_from_outside_is_not_tried_again(pool: Pool) -> None:
+    def stop(_: object) -> None:
+        raise Stopped
+
+    told = pool.settings._replace(**wrong(ANN))
+    with pytest.raises(Stopped):
+        attempt(told, None, pool._world._replace(failed=stop), Deadline(told.timeout, time.monotonic))
+    tried = pool.tried
+    assert causes(pool.run(told)) == [(Cause.HELD_BACK, ANN.uri)]
+    assert pool.tried == tried
 
 
 def test_a_refused_password_is_not_tried_again(pool: Pool) -> None:
