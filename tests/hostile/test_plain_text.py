@@ -24,6 +24,7 @@ from ..commands import ANN_PASSWORD, BEN_PASSWORD, POOL, Finished, run_check
 from ..lab.resolving import Host, free_address
 from ..loopback import Server, Wire
 from ..simple.tiny_server import PASSWORDS as SIMPLE_PASSWORDS
+from ..simple.tiny_server import Session as SimpleSession
 from ..simple.tiny_server import TinyServer, challenge
 from ..tiny_nameserver import NameServer, records
 from ..tiny_pool import REALM, Session, TinyPool
@@ -258,8 +259,17 @@ def test_of_basic_and_digest_digest_is_taken(tmp_path: Path) -> None:
     text = path.read_text(encoding="utf-8").replace(ANN_PASSWORD, SIMPLE_PASSWORDS["ann"])
     path.write_text(text.replace(BEN_PASSWORD, SIMPLE_PASSWORDS["ben"]), encoding="utf-8")
     status, headers = challenge(401, "n1")
-    both = (status, (("WWW-Authenticate", 'Basic realm="contoso.example"'), *headers))
-    with TinyServer(REGISTER=[both] * 2) as server:
+
+    class Both(TinyServer):
+        """Offers both to whoever has not shown who he is."""
+
+        def handle(self, session: SimpleSession, request: Request) -> None:
+            if request.method == "REGISTER" and request.get("Authorization") is None:
+                self.reply(session, request, status, (("WWW-Authenticate", 'Basic realm="contoso.example"'), *headers))
+            else:
+                super().handle(session, request)
+
+    with Both() as server:
         options = ["--transport", "tcp", "--protocol", "simple"]
         options += ["--publisher-user", "ann", "--subscriber-user", "ben"]
         result = check(tmp_path, "--connect", f"127.0.0.1:{server.server.port}", *options)
