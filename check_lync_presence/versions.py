@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import pyexpat
 import ssl
 from typing import Dict
 
 from . import __version__
 
-LIBRARIES = ("nagiosplugin", "pyVoIP", "defusedxml", "ldap3", "dnspython")
+LIBRARIES = ("nagiosplugin", "pyVoIP", "ldap3", "dnspython")
 EXTRAS = ("cryptography", "gssapi", "pyOpenSSL", "pyspnego")
 
 
@@ -20,6 +21,7 @@ def versions() -> Dict[str, str]:
     """Version by name, ours first; an extra that is not installed is left out."""
     found = {"check_lync_presence": __version__, "Python": platform.python_version()}
     found["OpenSSL"] = ssl.OPENSSL_VERSION.partition(" ")[2]
+    found["expat"] = pyexpat.EXPAT_VERSION.partition("_")[2]
     for name in (*LIBRARIES, *EXTRAS):
         try:
             found[name] = importlib.metadata.version(name)

@@ -6,6 +6,7 @@ import contextlib
 import importlib.metadata
 import os
 import platform
+import pyexpat
 import resource
 import signal
 import socket
@@ -177,7 +178,8 @@ def test_the_version_of_everything_that_runs_is_told() -> None:
     told = dict(line.split(" ", 1) for line in run_check("-V").lines)
     assert told["Python"] == platform.python_version()
     assert told["OpenSSL"] in ssl.OPENSSL_VERSION
-    for name in ("nagiosplugin", "pyVoIP", "ldap3", "dnspython", "defusedxml"):
+    assert told["expat"] in pyexpat.EXPAT_VERSION
+    for name in ("nagiosplugin", "pyVoIP", "ldap3", "dnspython"):
         assert told[name] == importlib.metadata.version(name)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Dict, Iterable, Optional, Tuple
 
-from ..markup import DocumentError, Element, attribute, child, children, escape, local, number, parse, quoteattr
+from ..markup import DocumentError, Element, attribute, child, children, escape, number, parse, quoteattr
 from ..sip.multipart import MultipartError, parse_content_type, split_multipart
 from ..value import NamedTuple
 
@@ -228,7 +228,7 @@ def fault_code(body: bytes) -> str:
         found = child(parse(body, "Fault"), "Faultcode")
     except DocumentError:
         return ""
-    return (found.text or "").strip() if found is not None else ""
+    return found.text.strip() if found is not None else ""
 
 
 def container_of(watcher_domain: str, watcher: str, own_domain: str, containers: Dict[int, Container]) -> Optional[int]:
@@ -265,10 +265,10 @@ def _category(item: Element) -> Category:
 
 
 def _note_text(content: Optional[Element]) -> str:
-    if content is None or local(content) != "note":
+    if content is None or content.name != "note":
         return ""
     body = child(content, "body")
-    return (body.text or "").strip() if body is not None else ""
+    return body.text.strip() if body is not None else ""
 
 
 def _resources(body: bytes) -> Tuple[Resource, ...]:

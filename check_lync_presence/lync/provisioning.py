@@ -11,7 +11,7 @@ from base64 import b64decode, b64encode
 from hashlib import sha1
 from typing import Iterator
 
-from ..markup import DocumentError, Element, attribute, child, children, escape, local, parse, quoteattr
+from ..markup import DocumentError, Element, attribute, child, children, escape, parse, quoteattr
 from ..value import NamedTuple
 
 ISSUE = "http://docs.oasis-open.org/ws-sx/ws-trust/200512/RST/Issue"
@@ -75,7 +75,7 @@ def services(description: bytes) -> Services:
     if policy is None:
         raise DocumentError(f"a description without the policy {_PROOF_POLICY}")
     for kind, proof in (("EndorsingSupportingTokens", True), ("SignedSupportingTokens", False)):
-        for tokens in (item for item in policy.iter() if local(item) == kind):
+        for tokens in (item for item in policy.iter() if item.name == kind):
             address = _path(tokens, "Policy", "IssuedToken", "Issuer", "Address")
             if address:
                 return Services(_port(root, _PROOF_PORT), address, proof)
@@ -104,7 +104,7 @@ def _path(element: Element, *names: str) -> str:
         if step is None:
             return ""
         found = step
-    return (found.text or "").strip()
+    return found.text.strip()
 
 
 # ------------------------------------------------------------------- tickets
@@ -231,15 +231,15 @@ def _body(answer: bytes) -> Element:
     fault = child(body, "Fault")
     if fault is None:
         return body
-    code = next((item.text or "" for item in fault.iter() if local(item) == "ErrorId"), "").strip()
-    texts = [item.text for item in fault.iter() if local(item) in ("Reason", "text", "faultstring", "Text")]
+    code = next((item.text for item in fault.iter() if item.name == "ErrorId"), "").strip()
+    texts = [item.text for item in fault.iter() if item.name in ("Reason", "text", "faultstring", "Text")]
     reason = next((text.strip() for text in texts if text and text.strip()), "it gives no reason")
     raise ProvisioningFault(reason, code)
 
 
 def _first(element: Element, name: str) -> Element:
     """The first element of that name anywhere below. Raises DocumentError."""
-    found = next((item for item in element.iter() if local(item) == name), None)
+    found = next((item for item in element.iter() if item.name == name), None)
     if found is None:
         raise DocumentError(f"a document without {name}")
     return found
@@ -247,6 +247,6 @@ def _first(element: Element, name: str) -> Element:
 
 def _octets(element: Element) -> bytes:
     try:
-        return b64decode("".join((element.text or "").split()), validate=True)
+        return b64decode("".join(element.text.split()), validate=True)
     except ValueError:
-        raise DocumentError(f"a {local(element)} that is not base64") from None
+        raise DocumentError(f"a {element.name} that is not base64") from None

@@ -37,7 +37,7 @@ def shows(body: bytes, entity: str, marker: str) -> bool:
         return False
     tuples = list(children(root, "tuple"))
     notes = chain(children(root, "note"), *(children(item, "note") for item in tuples))
-    if any((note.text or "").strip() == marker for note in notes):
+    if any(note.text.strip() == marker for note in notes):
         return True
     return any(
         attribute(item, "id") == _tuple_id(marker) and child(item, "note") is None and _is_open(item) for item in tuples
@@ -52,4 +52,4 @@ def _tuple_id(marker: str) -> str:
 def _is_open(item: Element) -> bool:
     status = child(item, "status")
     basic = child(status, "basic") if status is not None else None
-    return basic is not None and (basic.text or "").strip() == "open"
+    return basic is not None and basic.text.strip() == "open"

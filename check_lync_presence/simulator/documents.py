@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Iterable, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ..lync.identity import instance_id
-from ..markup import DocumentError, Element, attribute, child, children, escape, local, parse, quoteattr
+from ..markup import DocumentError, Element, attribute, child, children, escape, parse, quoteattr
 from .xmltext import XSI, text_of
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def read_soap(body: bytes) -> str:
     call = next(iter(_only(parse(body, "Envelope"), "Body")), None)
     if call is None:
         raise DocumentError("a SOAP envelope without a call")
-    return local(call)
+    return call.name
 
 
 def _item(element: Element) -> Item:

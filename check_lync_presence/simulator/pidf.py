@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Iterable, List, NamedTuple, Set, Tuple
 
-from ..markup import DocumentError, Element, attribute, children, escape, local, parse, quoteattr
+from ..markup import DocumentError, Element, attribute, children, escape, parse, quoteattr
 from .xmltext import text_of
 
 CONTENT_TYPE = "application/pidf+xml"
@@ -30,7 +30,7 @@ def read(body: bytes) -> Document:
         raise DocumentError("too many tuples, or one without id")
     return Document(
         tuple((attribute(item, "id"), _inside(item)) for item in tuples),
-        tuple(_inside(item) for item in root if local(item) != "tuple"),
+        tuple(_inside(item) for item in root if item.name != "tuple"),
     )
 
 

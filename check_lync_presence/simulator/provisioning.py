@@ -23,7 +23,7 @@ from xml.etree.ElementTree import canonicalize
 
 from ..lync import ntlm
 from ..lync.provisioning import ENTROPY, proof_key
-from ..markup import DocumentError, Element, attribute, escape, local, parse
+from ..markup import DocumentError, Element, attribute, escape, parse
 from .acceptor import KerberosAcceptor, Refused, ntlm_challenge
 from .faults import Faults
 from .pool import Pool, User
@@ -347,14 +347,14 @@ def _is_proof(root: Element, asked: bytes, key: bytes) -> bool:
 
 
 def _first(root: Element, name: str) -> Element:
-    found = next((item for item in root.iter() if local(item) == name), None)
+    found = next((item for item in root.iter() if item.name == name), None)
     if found is None:
         raise DocumentError(f"a request without {name}")
     return found
 
 
 def _text(root: Element, name: str) -> str:
-    return (_first(root, name).text or "").strip()
+    return _first(root, name).text.strip()
 
 
 def _octets(root: Element, name: str) -> bytes:

@@ -16,21 +16,20 @@ def text_of(element: Element, inherited: str = "", depth: int = 0) -> str:
     """The element as XML text that stands on its own, name spaces declared where they change."""
     if depth > MAX_DEPTH:
         raise DocumentError("elements too deep in each other")
-    space, _, name = str(element.tag).rpartition("}")
-    space = space[1:]
-    head = f"<{name} xmlns={quoteattr(space)}" if space != inherited else f"<{name}"
-    for number, (key, value) in enumerate(element.items()):
+    name = element.name
+    head = f"<{name} xmlns={quoteattr(element.space)}" if element.space != inherited else f"<{name}"
+    for number, (key, value) in enumerate(element.attributes.items()):
         attribute_space, _, attribute_name = key.rpartition("}")
-        if attribute_space[1:] == XML:
+        if attribute_space == XML:
             head += f" xml:{attribute_name}={quoteattr(value)}"
         elif attribute_space:
-            prefix = "xsi" if attribute_space[1:] == XSI else f"a{number}"
-            head += f" xmlns:{prefix}={quoteattr(attribute_space[1:])} {prefix}:{attribute_name}={quoteattr(value)}"
+            prefix = "xsi" if attribute_space == XSI else f"a{number}"
+            head += f" xmlns:{prefix}={quoteattr(attribute_space)} {prefix}:{attribute_name}={quoteattr(value)}"
         else:
             head += f" {attribute_name}={quoteattr(value)}"
-    inner = escape(element.text or "")
+    inner = escape(element.text)
     for item in element:
-        inner += text_of(item, space, depth + 1) + escape(item.tail or "")
+        inner += text_of(item, element.space, depth + 1) + escape(item.tail)
     return f"{head}>{inner}</{name}>" if inner else f"{head}/>"
 
 

@@ -78,7 +78,7 @@ def with_accounts(simulator: Simulator) -> List[str]:
 def assert_versions(done: Finished) -> None:
     assert (done.code, done.first_line, done.stderr) == (3, f"check_lync_presence {__version__}", "")
     told = dict(line.split(" ", 1) for line in done.lines)
-    for name in ("nagiosplugin", "pyVoIP", "ldap3", "dnspython", "defusedxml"):
+    for name in ("nagiosplugin", "pyVoIP", "ldap3", "dnspython", "expat"):
         assert told[name] != "of unknown version"
 
 

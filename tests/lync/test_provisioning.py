@@ -11,7 +11,7 @@ import pytest
 
 from check_lync_presence.lync import provisioning
 from check_lync_presence.lync.provisioning import ProvisioningFault, Services, Ticket
-from check_lync_presence.markup import DocumentError, Element, attribute, local, parse
+from check_lync_presence.markup import DocumentError, Element, attribute, parse
 
 SERVICES = Services(
     "https://pool01.contoso.example/CertProv/x?a=1&b=2", "https://pool01.contoso.example/WebTicket", True
@@ -30,7 +30,7 @@ def envelope(body: str) -> bytes:
 
 
 def first(root: Element, name: str) -> Element:
-    return next(item for item in root.iter() if local(item) == name)
+    return next(item for item in root.iter() if item.name == name)
 
 
 def test_the_proof_key_is_the_known_one() -> None:
@@ -142,7 +142,7 @@ def test_a_certificate_is_asked_for_with_the_ticket_as_it_came() -> None:
     assert first(root, "MessageID").text == "uuid:m"
     wanted = first(root, "GetAndPublishCert")
     assert (attribute(wanted, "DeviceId"), attribute(wanted, "Entity")) == ("{d}", "ann@contoso.example")
-    token = first(root, "BinarySecurityToken").text or ""
+    token = first(root, "BinarySecurityToken").text
     assert b64decode(token) == bytes(100)
     assert max(map(len, token.split())) == 76
     assert first(root, "RequestID").text == "r"

@@ -32,7 +32,7 @@ NOT_LOADED = {
     "check_lync_presence.lync.kerberos", "check_lync_presence.net.client_certificate",
     "check_lync_presence.net.discover", "check_lync_presence.simulator", "check_lync_presence.verify",
 }  # fmt: skip
-DEPENDENCIES = {"defusedxml", "nagiosplugin", "pyVoIP"}  # ldap3, dns, gssapi, trustme … are for other occasions
+DEPENDENCIES = {"nagiosplugin", "pyVoIP"}  # ldap3, dns, gssapi, trustme … are for other occasions
 DROPPED_FROM_PYTHON = {"audioop"}  # from 3.13 on a package has it
 
 

@@ -8,11 +8,11 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Dict, Optional, Tuple
-from xml.etree.ElementTree import tostring
 
 import pytest
 
 from check_lync_presence.lync.categories import parse_self
+from check_lync_presence.simulator.xmltext import text_of
 
 from ..commands import ANN_PASSWORD, BEN_PASSWORD, POOL, run_check, write_accounts
 from ..simulator_unit.client import ANN, note, state
@@ -143,7 +143,7 @@ def _own_publications(body: bytes) -> Dict[Tuple[str, Optional[int], Optional[in
     """What clients, not the server, have published: key to content."""
     told = parse_self(body).categories
     return {
-        (item.name, item.instance, item.container): tostring(item.content, "unicode")
+        (item.name, item.instance, item.container): text_of(item.content)
         for item in told
         if item.content is not None and item.instance != AGGREGATE
     }

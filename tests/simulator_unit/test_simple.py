@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from check_lync_presence.markup import children, parse
+from check_lync_presence.markup import attribute, children, parse
 from check_lync_presence.simulator.faults import SIMPLE, TABLE
 from check_lync_presence.sip.message import Request, parse_head
 
@@ -40,7 +40,7 @@ def left_over(client: SimpleClient) -> List[Request]:
 def notes(body: bytes) -> List[str]:
     """The notes of all tuples."""
     root = parse(body, "presence")
-    return [note.text or "" for item in children(root, "tuple") for note in children(item, "note")]
+    return [note.text for item in children(root, "tuple") for note in children(item, "note")]
 
 
 # --------------------------------------------------------------------- Digest
@@ -261,10 +261,10 @@ def test_several_publications_are_one_document_with_different_ids() -> None:
     body = left_over(ben)[-1].body
     assert notes(body) == ["one", "two"]
     root = parse(body, "presence")
-    ids = [item.get("id") for item in children(root, "tuple")]
+    ids = [attribute(item, "id") for item in children(root, "tuple")]
     assert len(set(ids)) == 3
     assert [note.text for note in children(root, "note")] == ["outside"]
-    assert [dict(mood.items()) for mood in children(root, "mood")] == [{"{urn:x}of": "<"}]
+    assert [mood.attributes for mood in children(root, "mood")] == [{"urn:x}of": "<"}]
 
 
 @pytest.mark.parametrize(
