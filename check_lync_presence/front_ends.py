@@ -18,6 +18,9 @@ from .roundtrip import GRACE, RoundTrip, Run
 # A Lync pool lets a user have 8 endpoints (MaxEndpointsPerUser); two are left to other monitors and to people. And each
 # publication is told to every watcher: what all at once would cost grows with the square of their number.
 AT_ONCE = 6
+# Front ends that may be asked about a password of which it is not known whether it is right. Where all are slow, each
+# one more would count a wrong password once more; with one alone, whoever hangs in a sign-in would stop the run.
+UNJUDGED = 2
 
 
 async def round_trips(run: Run, located: Located) -> Outcome:
@@ -90,8 +93,7 @@ class _Pool:
         station = self._stations[index]
         try:
             if index:  # one that hangs does not keep the next from trying for long
-                with contextlib.suppress(TimeoutError):
-                    await station.may_begin.passed(self._whole.within(GRACE * index))
+                await self._turn(station, GRACE * index)
             with contextlib.suppress(TimeoutError):
                 await self._slots.take(self._whole)
                 try:
@@ -104,6 +106,16 @@ class _Pool:
         finally:
             station.trip.over.open()
             station.left.open()
+
+    async def _turn(self, station: _Station, patience: float) -> None:
+        """Wait until `station` may begin: it is told so, or is not in `patience` seconds and few are asked."""
+        while self._whole.remaining:
+            with contextlib.suppress(TimeoutError):
+                await station.may_begin.passed(self._whole.within(patience))
+                return
+            if sum(station.trip.unjudged for station in self._stations) < UNJUDGED:
+                return
+            patience = GRACE
 
     async def _try(self, index: int, station: _Station) -> Outcome:
         # Whoever hangs, those who wait for a slot must have their share of the time.

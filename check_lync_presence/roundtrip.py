@@ -45,6 +45,8 @@ MAX_REDIRECTS = 3
 # Once a step has failed for one user the other one's has this long, so that it can be signed off, and so that two
 # faults are reported as two.
 GRACE = 2.0
+# A server that has not said anything for so long will hardly ask for a password.
+MUTE_AFTER = 1.5 * GRACE
 # Once the watcher's side has failed, the answer to the publication may still be on its way, and the other way round.
 ANSWER_GRACE = 0.05
 # How long the look at the publisher's presence may take that tells why a notification is missing.
@@ -224,6 +226,14 @@ class RoundTrip:
     def failures(self) -> Sequence[Failure]:
         """What has failed so far."""
         return tuple(self._failures.values())
+
+    @property
+    def unjudged(self) -> bool:
+        """Whether a server has a password, or is about to ask for it, and has not yet said whether it is right."""
+        if self._first_connection is None or self.signed_in.is_open:
+            return False
+        asked = any(endpoint.agent.heard for endpoint in self._endpoints.values())
+        return asked or self._world.clock() - self._first_connection < MUTE_AFTER
 
     @property
     def succeeded(self) -> bool:

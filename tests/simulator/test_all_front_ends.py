@@ -165,6 +165,14 @@ def test_a_wrong_password_is_tried_once_although_the_first_front_end_hangs(simul
     assert len(sent) == 1 + SIGN_IN
 
 
+def test_a_wrong_password_is_tried_at_two_front_ends_where_all_are_slow(simulate: Start, tmp_path: Path) -> None:
+    pool = simulate("wrong-password", options=("--delay", "2.5", *listening(5)))
+    result = check(pool, places(5), "-vv", "--state-dir", str(tmp_path / "state"))
+    assert "401, Unauthorized" in result.first_line
+    sent = [line for line in result.lines if "sent by sip:ann@contoso.example: REGISTER" in line]
+    assert SIGN_IN < len(sent) <= 2 * SIGN_IN
+
+
 def test_those_that_hang_leave_time_for_the_others(simulate: Start) -> None:
     faults = [f"no-answer=register@{place}" for place in places(8)[:7]]
     pool = simulate(*faults, options=listening(8))
