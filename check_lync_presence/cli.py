@@ -63,6 +63,11 @@ class _Versions(argparse.Action):
         parser.exit()
 
 
+# What is said here is English in every locale. argparse looks for its words in other languages, of which no Python has
+# any, at every start: a fiftieth of a check.
+vars(argparse)["_"] = str
+
+
 class _Parser(argparse.ArgumentParser):
     def _print_message(self, message: str, file: Any = None) -> None:
         # Where standard output is closed argparse would write to standard error.

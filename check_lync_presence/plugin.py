@@ -262,7 +262,10 @@ class _Presence(Subject):
             self._activities.append(activity)
         else:
             begun = (activity.name, activity.user, activity.started, None)
-            self._activities = [activity if item[:4] == begun else item for item in self._activities]
+            for place in reversed(range(len(self._activities))):
+                if self._activities[place][:4] == begun:
+                    self._activities[place] = activity
+                    break
 
     def _failed(self, failure: Failure) -> None:
         self._failures.setdefault(failure.key, failure)

@@ -253,14 +253,14 @@ def _presence(body: bytes) -> Presence:
 def _category(item: Element) -> Category:
     instance, container = attribute(item, "instance"), attribute(item, "container")
     content = next(iter(item), None)
-    return Category(
-        name=attribute(item, "name"),
-        instance=number(instance, -1) if instance else None,
-        container=number(container, -1) if container else None,
-        version=number(attribute(item, "version")),
-        expire_type=attribute(item, "expireType"),
-        note=_note_text(content),
-        content=content,
+    return Category(  # by position: a pool tells of hundreds
+        attribute(item, "name"),
+        number(instance, -1) if instance else None,
+        number(container, -1) if container else None,
+        number(attribute(item, "version")),
+        attribute(item, "expireType"),
+        _note_text(content),
+        content,
     )
 
 

@@ -134,6 +134,7 @@ def split_logon_name(name: str) -> tuple[str, str]:
     return (user, domain) if backslash else (name, "")
 
 
+@functools.lru_cache(maxsize=8)  # the same two users sign in at each front end
 def ntowf_v2(credentials: Credentials) -> bytes:
     """The NTLMv2 hash of a password: 16 octets (MS-NLMP 3.3.2 NTOWFv2)."""
     nt_hash = md4(credentials.password.encode("utf-16-le", "surrogatepass"))

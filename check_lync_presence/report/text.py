@@ -6,7 +6,6 @@ Owns cleaning, redaction, the cmdlet's five lines, the activity log and the SIP 
 from __future__ import annotations
 
 import re
-import unicodedata
 from typing import List, Sequence, Tuple
 
 from ..outcome import NOTIFY, PUBLISH, Activity, Cause, Diagnosis, Failure, Outcome, WireMessage
@@ -34,7 +33,9 @@ _SECRET_PARAMS = r'(?i)\b(gssapi-data|response|rspauth|cnonce|nonce)\s*=\s*("(?:
 def clean(text: str, limit: int = MAX_LINE) -> str:
     """`text` on one line, without control characters, markup of output (``|``) or invisible characters."""
     if not text.isascii() or not text.isprintable():
-        text = "".join(" " if unicodedata.category(char) in _UNPRINTABLE else char for char in text)
+        from unicodedata import category
+
+        text = "".join(" " if category(char) in _UNPRINTABLE else char for char in text)
     text = " ".join(text.split()).replace("|", "¦").replace("<", "‹").replace(">", "›")
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
@@ -44,8 +45,10 @@ def escaped(text: str) -> str:
     from html import escape
 
     if not text.isascii() or not text.isprintable():
+        from unicodedata import category
+
         text = "".join(
-            "\ufffd" if unicodedata.category(char) in _UNPRINTABLE and char not in "\n\t" else char
+            "\ufffd" if category(char) in _UNPRINTABLE and char not in "\n\t" else char
             for char in text.replace("\r\n", "\n")
         )
     return escape(text)

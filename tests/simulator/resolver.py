@@ -16,8 +16,8 @@ def resolver(host, *rest):
     hosts = addresses if host == b"pool01.contoso.example" else [host]
     return [found for address in hosts for found in real(address, *rest)]
 socket.getaddrinfo = resolver
-from check_lync_presence.cli import main
-main()
+from check_lync_presence.__main__ import run
+run()
 """
 
 
