@@ -609,7 +609,7 @@ def _keytab(role: str, values: _Values, use_file: bool, auth: str) -> Optional[K
         )
     import hashlib
 
-    return Keytab(path, hashlib.sha256(octets).hexdigest())
+    return Keytab(path, Secret(hashlib.sha256(octets).hexdigest()))
 
 
 def _certificate(role: str, values: _Values, use_file: bool, auth: str) -> Optional[UserCertificate]:

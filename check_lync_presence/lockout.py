@@ -163,5 +163,6 @@ def _prepared(path: str, create: bool) -> bool:
 
 
 def _mark(account: Account, salt: str) -> str:
-    secret = f"{account.user}\0{account.password.reveal()}{account.keytab.digest if account.keytab else ''}".encode()
+    digest = account.keytab.digest.reveal() if account.keytab else ""
+    secret = f"{account.user}\0{account.password.reveal()}{digest}".encode()
     return hashlib.pbkdf2_hmac("sha256", secret, salt.encode(), _ROUNDS).hex()

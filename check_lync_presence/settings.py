@@ -48,10 +48,13 @@ class Secret:
 
 
 class Keytab(NamedTuple):
-    """A file with Kerberos keys; `digest` changes when its contents do."""
+    """A file with Kerberos keys; `digest` changes when its contents do.
+
+    It is secret because a key is made of a password: whoever knows it can try passwords at home.
+    """
 
     path: str
-    digest: str
+    digest: Secret
 
 
 class ClientCertificate(NamedTuple):

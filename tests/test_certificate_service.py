@@ -150,7 +150,7 @@ def test_the_password_of_one_user_gets_no_certificate_for_another(service: Servi
 
 def test_kerberos_comes_first_where_this_host_has_a_realm_or_a_keytab(service: Service, kerberos: List[str]) -> None:
     get(service, told=options("CONTOSO.EXAMPLE"))
-    get(service, ANN._replace(keytab=Keytab("/k", "d"), password=Secret("")))
+    get(service, ANN._replace(keytab=Keytab("/k", Secret("d")), password=Secret("")))
     assert service.shown == ["ticket of CONTOSO\\ann"] * 2
     assert kerberos == [f"HTTP/{POOL}"] * 2
 

@@ -29,6 +29,9 @@ _UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 # A quotation that does not end is taken to end with its line. Compiled where it is needed: few runs show messages.
 _SECRET_PARAMS = r'(?i)\b(gssapi-data|response|rspauth|cnonce|nonce)\s*=\s*("(?:[^"\\\r\n]|\\[^\r\n])*"?|[^\s,;"]+)'
 
+# A private key in PEM, as it is or as Python writes strings; one that does not end goes on to the end of the text.
+_PRIVATE_KEY = r"(?s)(-----BEGIN [A-Z ]{0,32}PRIVATE KEY-----).*?(?:-----END|\Z)"
+
 
 def clean(text: str, limit: int = MAX_LINE) -> str:
     """`text` on one line, without control characters, markup of output (``|``) or invisible characters."""
@@ -55,8 +58,10 @@ def escaped(text: str) -> str:
 
 
 def redact(text: str, secrets: Sequence[str]) -> str:
-    """`text` without authentication values and without the given secrets."""
+    """`text` without authentication values, without private keys and without the given secrets."""
     text = re.sub(_SECRET_PARAMS, lambda match: f'{match.group(1)}="***"', text)
+    if "PRIVATE KEY-----" in text:
+        text = re.sub(_PRIVATE_KEY, r"\1***", text)
     for secret in secrets:
         if secret:
             text = text.replace(secret, "***")

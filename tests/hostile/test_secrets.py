@@ -1,6 +1,7 @@
 """Recognisable secrets, given in every way there is, are in nothing that comes out of the check, whatever happens.
 
-What is made of a password is as good as one: hashes of it, tokens and responses, the keys that they lead to.
+What is made of a password is as good as one: hashes of it, tokens and responses, the keys that they lead to. So are
+private keys, line by line, and the keys in a keytab.
 """
 
 from __future__ import annotations
@@ -9,14 +10,18 @@ import contextlib
 import hashlib
 import re
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
 from base64 import b64decode, b64encode
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, NamedTuple, Sequence, Type
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Sequence, Tuple, Type
 
 import pytest
+import trustme
+from cryptography.hazmat.primitives import serialization
 
 from check_lync_presence.lync import ntlm
 from check_lync_presence.lync.association import AuthHeader
@@ -25,7 +30,9 @@ from check_lync_presence.sip.message import Message, Request
 
 from .. import tiny_directory as directory
 from .. import tiny_pool
-from ..commands import POOL, Finished, environment
+from ..certificates import user_certificate
+from ..commands import POOL, Finished, Simulator, environment
+from ..lab.kerberos import REALM, configured, gssapi
 from ..simple import tiny_server
 from ..tiny_pool import Session, TinyPool
 
@@ -416,6 +423,261 @@ def test_a_bad_accounts_file_shows_no_password(tmp_path: Path, file: str, mode: 
     assert ran.result.code == (2 if (file, mode) == ("a password on two lines", 0o600) else 3), ran.result.stdout
     assert "internal error" not in ran.result.stdout
     assert shows(ran) == []
+
+
+# ----------------------------------------------- private keys and keytabs
+
+RECORDED = ["--trace", "run.jsonl", "--report", "run.html"]
+NOBODY = Given([], [], {}, "")
+
+
+def of_private_key(pem: str) -> Iterator[bytes]:
+    """The lines of a private key however it is written down, its octets, and the numbers that are secret in it."""
+    key: Any = serialization.load_pem_private_key(pem.encode(), None)
+    both = serialization.PrivateFormat.PKCS8, serialization.PrivateFormat.TraditionalOpenSSL
+    for form in both:
+        written = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+        lines = [line for line in written.split(b"\n") if line and b"-----" not in line]
+        yield from lines
+        yield from forms(b64decode(b"".join(lines)))
+    numbers = key.private_numbers()
+    for name in ("private_value", "d", "p", "q"):
+        number = getattr(numbers, name, None)
+        if number is not None:
+            yield str(number).encode()
+            yield from forms(number.to_bytes((number.bit_length() + 7) // 8, "big"))
+
+
+def only_key(pem: str) -> str:
+    """The private key out of a PEM text."""
+    found = re.search("-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----\n", pem, re.DOTALL)
+    assert found is not None
+    return found.group()
+
+
+class Pki(NamedTuple):
+    """A pool that issues certificates to its users and trusts the servers of a CA; `ann` and `ben` are what it has
+    issued, `server` is the certificate of a server, `stranger` that of another CA's. All are PEM with their keys.
+    """
+
+    simulator: Simulator
+    trusting: Simulator
+    ann: str
+    ben: str
+    server: str
+    stranger: str
+
+    def secrets(self, *more: str) -> List[bytes]:
+        pems = (self.ann, self.ben, self.server, self.stranger, *more)
+        return [secret for pem in pems for secret in of_private_key(only_key(pem))]
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pki]:
+    pytest.importorskip("OpenSSL", reason="comes with pip install 'check_lync_presence[tls-dsk]'")
+    folder = tmp_path_factory.mktemp("pki")
+    host = Host(folder, in_the_accounts_file(folder))
+    ours, others = trustme.CA(), trustme.CA()
+    (folder / "ca.pem").write_bytes(ours.cert_pem.bytes())
+    server, stranger = (
+        ca.issue_cert("app01.contoso.example").private_key_and_cert_chain_pem.bytes().decode() for ca in (ours, others)
+    )
+    accounts = folder / "accounts.ini"
+    with (
+        Simulator(accounts, "--tls", "0", "--offer", "tls-dsk") as simulator,
+        Simulator(accounts, "--tls", "0", "--trust-client-ca", str(folder / "ca.pem")) as trusting,
+    ):
+        assert isinstance(simulator, Simulator)
+        assert isinstance(trusting, Simulator)
+        assert host.run(*over_tls(simulator), "--auth", "tls-dsk").result.code == 0
+        kept = [path.read_text() for path in host.state.glob("certificate-*.pem")]
+        ann, ben = sorted(kept, key=subject)
+        yield Pki(simulator, trusting, ann, ben, server, stranger)
+
+
+def subject(pem: str) -> str:
+    from check_lync_presence.user_certificates import from_pem
+
+    return from_pem(pem.encode(), pem.encode()).subject
+
+
+def over_tls(simulator: Simulator) -> List[str]:
+    return ["--connect", f"127.0.0.1:{simulator.tls}", "--ca-file", simulator.ready["ca_file"]]
+
+
+def locked(pem: str) -> str:
+    """A PEM text whose key calls itself encrypted."""
+    return pem.replace("BEGIN PRIVATE", "BEGIN ENCRYPTED PRIVATE")
+
+
+def damaged(pem: str) -> str:
+    """A PEM text whose key has lost its third line."""
+    lines = only_key(pem).splitlines(True)
+    return pem.replace(only_key(pem), "".join(lines[:2] + lines[3:]))
+
+
+# What the publisher shows, made of the certificates of ann and of ben, the exit code, and what is said of it.
+SHOWN: Dict[str, Tuple[Callable[[str, str], str], int, str]] = {
+    "her certificate": (lambda ann, ben: ann, 0, "reached"),
+    "that of another user": (lambda ann, ben: ben, 2, "ben@contoso.example"),
+    "that of another CA": (lambda ann, ben: made(30), 2, "Certificate refused"),
+    "one that has expired": (lambda ann, ben: made(-1), 3, "expired on"),
+    "the key of another": (lambda ann, ben: ann.replace(only_key(ann), only_key(ben)), 3, "do not belong together"),
+    "a damaged key": (lambda ann, ben: damaged(ann), 3, "no private key in PEM format"),
+    "a key that calls itself encrypted": (
+        lambda ann, ben: ann.replace("BEGIN PRIV", "BEGIN ENCRYPTED PRIV"),
+        3,
+        "is encrypted",
+    ),
+    "a key alone": (lambda ann, ben: only_key(ann), 3, "no certificate in PEM format"),
+}
+
+
+def at_verbosities(scenes: Mapping[str, Tuple[Any, int, str]]) -> List[Tuple[str, str]]:
+    """Every scene at every verbosity; those of bad usage, which say one line at each of them, at the highest."""
+    every = "-v0", "-v", "-vv", "-vvv"
+    return [(name, item) for name, (_, code, _) in scenes.items() for item in every if code != 3 or item == "-vvv"]
+
+
+def made(days: int) -> str:
+    certificate = user_certificate("ann@contoso.example", days)
+    return certificate.certificate + certificate.key.reveal()
+
+
+@pytest.mark.parametrize(("shown", "verbosity"), at_verbosities(SHOWN))
+def test_the_key_of_a_user_certificate_is_not_shown(tmp_path: Path, pki: Pki, shown: str, verbosity: str) -> None:
+    make, code, words = SHOWN[shown]
+    ann = make(pki.ann, pki.ben)
+    files = [private(tmp_path / f"{name}.pem", text) for name, text in (("ann", ann), ("ben", pki.ben))]
+    host = Host(tmp_path, Given([f"publisher_cert = {files[0]}", f"subscriber_cert = {files[1]}"], [], {}, ""))
+    ran = host.run(*over_tls(pki.simulator), "--auth", "tls-dsk", *RECORDED, verbosity)
+    assert ran.result.code == code, ran.result.stdout
+    assert words in ran.result.stdout
+    assert (b"work/run.jsonl" in ran.left) == (b"work/run.html" in ran.left) == (code != 3)
+    more = [ann] if shown.startswith(("that of another CA", "one that")) else []
+    assert shows(ran, *pki.secrets(*more)) == []
+
+
+# The same for the certificate of a trusted server: its certificate, and one of a CA that the pool does not know.
+CLIENTS: Dict[str, Tuple[Callable[[str, str], str], int, str]] = {
+    "its certificate": (lambda server, stranger: server, 0, "reached"),
+    "that of another CA": (lambda server, stranger: stranger, 2, "CRITICAL"),
+    "the key of another": (lambda server, other: server.replace(only_key(server), only_key(other)), 3, "cannot use"),
+    "a damaged key": (lambda server, stranger: damaged(server), 3, "cannot use"),
+    "a key alone": (lambda server, stranger: only_key(server), 3, "cannot use"),
+}
+
+
+@pytest.mark.parametrize(("shown", "verbosity"), at_verbosities(CLIENTS))
+def test_the_key_of_the_client_certificate_is_not_shown(tmp_path: Path, pki: Pki, shown: str, verbosity: str) -> None:
+    make, code, words = CLIENTS[shown]
+    file = private(tmp_path / "app.pem", make(pki.server, pki.stranger))
+    host = Host(tmp_path, NOBODY)
+    ran = host.run(*over_tls(pki.trusting), "--auth", "trusted-server", "--client-cert", file, *RECORDED, verbosity)
+    assert ran.result.code == code, ran.result.stdout
+    assert words in ran.result.stdout
+    assert (b"work/run.jsonl" in ran.left) == (b"work/run.html" in ran.left) == (code != 3)
+    assert shows(ran, *pki.secrets()) == []
+
+
+KEY = b"Schluessel-of-ann-4714-32-octets"  # of AES-256
+
+
+def keytab(user: str = "ann", realm: str = REALM) -> bytes:
+    """A keytab (format 5.2) with one key of a user."""
+
+    def counted(octets: bytes) -> bytes:
+        return struct.pack(">H", len(octets)) + octets
+
+    name = struct.pack(">H", 1) + counted(realm.encode()) + counted(user.encode()) + struct.pack(">I", 1)
+    entry = name + struct.pack(">IBH", 1700000000, 3, 18) + counted(KEY)
+    return b"\5\2" + struct.pack(">i", len(entry)) + entry
+
+
+def of_keytab(octets: bytes) -> List[bytes]:
+    """The key as raw octets, hexadecimal and base64 (however it is aligned), and what the keytab is known by."""
+    aligned = [b64encode(bytes(shift) + KEY)[4:-4] for shift in range(3)]
+    return [*forms(KEY), *aligned, *forms(octets), *forms(hashlib.sha256(octets).digest())]
+
+
+class Tickets(TinyPool):
+    """Wants a ticket."""
+
+    def on_first_register(self, session: Session, request: Request) -> None:
+        self.challenge(session, request, f'Kerberos realm="{tiny_pool.REALM}", targetname="sip/{POOL}", version=4')
+
+
+# What is made of the keytab of each user, and what is said of it where no KDC answers.
+KEYTABS: Dict[str, Tuple[Callable[[str], bytes], int, str]] = {
+    "his own": (keytab, 2, f"no KDC of {REALM} answers"),
+    "that of another user": (lambda user: keytab("eve"), 3, "has no key of "),
+    "one that ends in its key": (lambda user: keytab(user)[:-4], 3, "has no key of "),
+    "one with octets behind it": (lambda user: keytab(user) + KEY, 2, "Kerberos: "),
+}
+
+
+@pytest.mark.parametrize(("given", "verbosity"), at_verbosities(KEYTABS))
+def test_the_keys_of_a_keytab_are_not_shown_where_there_is_no_ticket(
+    tmp_path: Path, given: str, verbosity: str
+) -> None:
+    make, code, words = KEYTABS[given]
+    octets = {"publisher": make("ann"), "subscriber": make("ben")}
+    lines = [f"{role}_keytab = {private_octets(tmp_path / role, made)}" for role, made in octets.items()]
+    host = Host(tmp_path, Given(lines, [], {}, ""))
+    with socket.socket() as closed, Tickets() as pool:  # bound, and nobody listens
+        closed.bind(("127.0.0.1", 0))
+        modules = gssapi(tmp_path).get("PYTHONPATH", "")
+        host.environment.update(configured(tmp_path, f"127.0.0.1:{closed.getsockname()[1]}"))
+        host.environment["PYTHONPATH"] += f":{modules}" if modules else ""
+        ran = host.run(*at(pool.server.port), "--auth", "kerberos", *RECORDED, verbosity)
+    assert ran.result.code == code, ran.result.stdout
+    assert words in ran.result.stdout
+    assert code == 3 or b"work/run.jsonl" in ran.left
+    assert shows(ran, *(secret for made in octets.values() for secret in of_keytab(made))) == []
+
+
+def private_octets(path: Path, octets: bytes) -> str:
+    path.touch(mode=0o600)
+    path.write_bytes(octets)
+    return str(path)
+
+
+MISTAKEN = (
+    "--publisher-keytab",
+    "--publisher-cert",
+    "--publisher-key",
+    "--client-cert",
+    "--ca-file",
+    "--accounts",
+    "--replay",
+)
+
+
+@pytest.mark.parametrize("kind", ["keytab", "key"])
+@pytest.mark.parametrize("option", MISTAKEN)
+def test_a_key_in_the_place_of_another_file_is_not_shown(tmp_path: Path, pki: Pki, option: str, kind: str) -> None:
+    octets = keytab()[2:] if kind == "keytab" else only_key(pki.ann).encode()
+    path = private_octets(tmp_path / "mistaken", octets)
+    host = Host(tmp_path, in_the_accounts_file(tmp_path))
+    arguments = [option, path]
+    if option == "--replay":
+        host.arguments = []
+    elif option == "--publisher-key":
+        arguments += ["--publisher-cert", private(tmp_path / "ann.pem", pki.ben)]
+    ran = host.run(*arguments, "-vvv")
+    assert (ran.result.code, ran.result.stdout.count("\n")) == (3, 1), ran.result.stdout
+    assert "internal error" not in ran.result.stdout
+    assert shows(ran, *of_keytab(octets), *pki.secrets()) == []
+
+
+@pytest.mark.parametrize("verbosity", ["-v0", "-vvv"])
+def test_an_error_of_ours_that_holds_a_private_key_does_not_show_it(tmp_path: Path, pki: Pki, verbosity: str) -> None:
+    file = private(tmp_path / "ann.pem", pki.ann)
+    code = _CRASH.format(place="user_certificates.from_pem", secrets=[pki.ann])
+    ran = Host(tmp_path, in_the_accounts_file(tmp_path)).run("--publisher-cert", file, verbosity, code=code)
+    assert ran.result.code == 3
+    assert ran.result.stdout.startswith("LYNC PRESENCE UNKNOWN - internal error, please report it: RuntimeError")
+    assert shows(ran, *pki.secrets()) == []
 
 
 # --------------------------------------------------------- what others can see

@@ -162,7 +162,7 @@ def test_what_is_named_is_tried_alone(play: Play) -> None:
 
 def test_who_has_no_password_has_no_ntlm(play: Play) -> None:
     play(Api())
-    assert tried(options(realm=""), NO_PASSWORD._replace(keytab=Keytab("/k", "d"))) == ["Kerberos"]
+    assert tried(options(realm=""), NO_PASSWORD._replace(keytab=Keytab("/k", Secret("d")))) == ["Kerberos"]
     assert tried(options(), NO_PASSWORD, ntlm=MENU["ntlm"]) == []
 
 
@@ -196,7 +196,7 @@ def test_a_password_becomes_credentials_of_that_user_alone(play: Play) -> None:
 
 def test_a_keytab_goes_into_a_cache_of_its_own_and_beats_the_password(play: Play) -> None:
     api = play(Api())
-    account = ANN._replace(keytab=Keytab("/etc/ann.keytab", "digest"))
+    account = ANN._replace(keytab=Keytab("/etc/ann.keytab", Secret("digest")))
     token(api, account)
     token(api, account)
     stores = [asked["store"] for kind, asked in api.calls if kind == "credentials"]
@@ -289,13 +289,13 @@ def test_what_libkrb5_says_is_one_sentence(play: Play, number: int, cause: Cause
 
 
 def test_a_key_that_is_refused_is_not_called_a_password(play: Play) -> None:
-    account = ANN._replace(keytab=Keytab("/etc/ann.keytab", "digest"))
+    account = ANN._replace(keytab=Keytab("/etc/ann.keytab", Secret("digest")))
     assert str(trouble(play, 24, account)) == "Kerberos: the KDC refuses the keytab's key."
 
 
 def test_a_keytab_without_the_user_is_a_settings_error(play: Play) -> None:
     with pytest.raises(SettingsError, match=rf"the keytab /etc/ann\.keytab has no key of ann@{REALM}; klist -k shows"):
-        trouble(play, 195, ANN._replace(keytab=Keytab("/etc/ann.keytab", "digest")))
+        trouble(play, 195, ANN._replace(keytab=Keytab("/etc/ann.keytab", Secret("digest"))))
 
 
 def test_a_realm_without_a_kdc_is_a_settings_error_where_kerberos_was_named(play: Play) -> None:
