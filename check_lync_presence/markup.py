@@ -54,10 +54,11 @@ def parse(body: bytes, root: str) -> Element:
     try:
         named = re.match(_ENCODING, body) if b"<?xml" in body else None
         if named is not None and named.group(1).lower() not in _ENCODINGS:
-            raise ValueError("an encoding that no server uses")
+            raise ValueError("it names an encoding that no server uses")
         element = _read(body)
     except (pyexpat.ExpatError, ValueError, LookupError) as error:
-        raise DocumentError(f"not a readable XML document ({type(error).__name__})") from None
+        reason = pyexpat.ErrorString(error.code) if isinstance(error, pyexpat.ExpatError) else error
+        raise DocumentError(f"not a readable XML document: {reason}") from None
     if element.name != root:
         raise DocumentError(f"an XML document <{element.name[:40]}> where <{root}> belongs")
     return element
@@ -75,7 +76,7 @@ def _read(body: bytes) -> Element:
         above[-1].children.append(element)
         above.append(element)
         if len(above) > MAX_DEPTH:
-            raise ValueError("elements too deep in each other")
+            raise ValueError("its elements are too deep in each other")
 
     def end(_: str) -> None:
         above.pop()
@@ -88,7 +89,7 @@ def _read(body: bytes) -> Element:
             here.text += text
 
     def refuse(*_: object) -> None:
-        raise ValueError("a document type")
+        raise ValueError("it has a document type")
 
     parser = pyexpat.ParserCreate(namespace_separator="}")
     parser.buffer_text = True

@@ -145,6 +145,9 @@ class PlayedConnection(Connection):
         self.local, self.peer, self.tls = local, peer, contact.tls
         self.number = contact.number
         self._entries = stage.entries(contact.number)
+        for entry in self._entries:
+            if entry.sent is not None:
+                _refuse_others(entry.sent)
         self._stage = stage
         self._reached = 0  # entries before this one may happen, those of ours after it have not
         self._advance(-1)
@@ -165,7 +168,6 @@ class PlayedConnection(Connection):
                 entry.is_over = True
                 self._advance(index)
                 self._stage.learn(entry.sent, message)
-                _refuse_others(entry.sent)
                 break
         self._sign_in(message)
 

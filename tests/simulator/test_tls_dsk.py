@@ -165,6 +165,16 @@ def test_the_key_may_stand_in_a_file_of_its_own(pool: Pool, tmp_path: Path) -> N
     assert result.stdout.count("Authentication: TLS-DSK") == 2
 
 
+def test_a_run_with_a_given_certificate_is_not_played_as_one_that_fails(pool: Pool, tmp_path: Path) -> None:
+    pool.check()
+    ann, ben = _by_user(pool)
+    trace = tmp_path / "trace"
+    pool.check("--publisher-cert", str(ann), "--subscriber-cert", str(ben), "--trace", str(trace))
+    played = run_check("--replay", str(trace))
+    assert (played.code, played.stderr) == (UNKNOWN, "")
+    assert "the trace cannot be played: nobody can be signed in again with TLS-DSK" in played.stdout
+
+
 def test_the_certificate_of_another_user_is_explained(pool: Pool) -> None:
     pool.check()
     _, ben = _by_user(pool)
