@@ -54,7 +54,7 @@ def test_a_healthy_run_loads_what_it_needs_and_no_more(
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     names, foreign = json.loads(told.read_text())
     loaded: Set[str] = {".".join(name.split(".")[:end]) for name in names for end in (1, 2, 3)}
-    # Before 3.10 platform imports it, which uuid does, and that pyVoIP.
-    needless = NOT_LOADED - {"subprocess"} if sys.version_info < (3, 10) else NOT_LOADED
+    # Before 3.11 platform imports it, which uuid does, and that pyVoIP.
+    needless = NOT_LOADED - {"subprocess"} if sys.version_info < (3, 11) else NOT_LOADED
     assert loaded & (needless | unused) == set()
     assert set(foreign) - DROPPED_FROM_PYTHON - {"check_lync_presence"} == DEPENDENCIES
