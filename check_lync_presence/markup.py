@@ -81,7 +81,7 @@ def _read(body: bytes) -> Element:
     def end(_: str) -> None:
         above.pop()
 
-    def text(text: str) -> None:
+    def data(text: str) -> None:
         here = above[-1]
         if here.children:
             here.children[-1].tail += text
@@ -95,7 +95,7 @@ def _read(body: bytes) -> Element:
     parser.buffer_text = True
     parser.StartElementHandler = start
     parser.EndElementHandler = end
-    parser.CharacterDataHandler = text
+    parser.CharacterDataHandler = data
     parser.StartDoctypeDeclHandler = refuse
     parser.Parse(body, True)
     return above[0].children[0]

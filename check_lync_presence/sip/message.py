@@ -107,14 +107,9 @@ class _Message:
         """The values by header name in lower case."""
         # A message is asked for its headers some thirty times.
         if self._values is None:
-            values: Dict[str, List[str]] = {}
-            self._values = values
+            self._values = {}
             for name, value in self.headers:
-                key = name.lower()
-                if key in values:
-                    values[key].append(value)
-                else:
-                    values[key] = [value]
+                self._values.setdefault(name.lower(), []).append(value)
         return self._values
 
     @property
@@ -220,8 +215,6 @@ def with_body(message: Message, body: bytes) -> Message:
 
 
 def _unfold(text: str) -> list[str]:
-    if "\n " not in text and "\n\t" not in text:
-        return text.split("\n")
     lines: list[str] = []
     for line in text.split("\n"):
         if line[:1] in (" ", "\t") and len(lines) > 1:

@@ -219,37 +219,32 @@ def _at(folder: Path, pool: _Mute, stuck_in: str, in_time: str, code: int = 2) -
         yield Phase(command(folder, *_tcp(pool.server.port)), waits, stuck_in, in_time, code, None, code)
 
 
-@_phase
-def Register(folder: Path) -> Iterator[Phase]:
-    yield from _at(folder, _Mute("register"), "Register failed", "No answer to REGISTER")
+def _mute_in(activity: str, stuck_in: str, in_time: str, code: int = 2) -> Enter:
+    """The place where the pool no longer answers in `activity`."""
+
+    @contextlib.contextmanager
+    def enter(folder: Path) -> Iterator[Phase]:
+        yield from _at(folder, _Mute(activity), stuck_in, in_time, code)
+
+    return enter
 
 
-@_phase
-def SelfSubscribeActivity(folder: Path) -> Iterator[Phase]:
-    stuck_in = "SelfSubscribeActivity failed for sip:ann@"
-    yield from _at(folder, _Mute("self-subscribe"), stuck_in, "No answer to SUBSCRIBE")
-
-
-@_phase
-def SubscribePresence(folder: Path) -> Iterator[Phase]:
-    stuck_in = "SubscribePresence failed for sip:ben@|SelfSubscribeActivity.*and 1 more"  # at the same time
-    yield from _at(folder, _Mute("subscribe"), stuck_in, "No answer to SUBSCRIBE")
-
-
-@_phase
-def PublishPresence(folder: Path) -> Iterator[Phase]:
-    yield from _at(folder, _Mute("publish"), "PublishPresence failed for sip:ann@", "No answer to SERVICE")
-
-
-@_phase
-def the_notification(folder: Path) -> Iterator[Phase]:
-    stuck_in = "PublishPresence failed for sip:ben@|PublishPresence failed for sip:ann@.*and 1 more"
-    yield from _at(folder, _Mute("notify"), stuck_in, "notification is not received")
-
-
-@_phase
-def Unregister(folder: Path) -> Iterator[Phase]:
-    yield from _at(folder, _Mute("unregister"), "reached sip:ben@", "reached sip:ben@", 0)
+PHASES["Register"] = _mute_in("register", "Register failed", "No answer to REGISTER")
+PHASES["SelfSubscribeActivity"] = _mute_in(
+    "self-subscribe", "SelfSubscribeActivity failed for sip:ann@", "No answer to SUBSCRIBE"
+)
+PHASES["SubscribePresence"] = _mute_in(
+    "subscribe",
+    "SubscribePresence failed for sip:ben@|SelfSubscribeActivity.*and 1 more",  # at the same time
+    "No answer to SUBSCRIBE",
+)
+PHASES["PublishPresence"] = _mute_in("publish", "PublishPresence failed for sip:ann@", "No answer to SERVICE")
+PHASES["the notification"] = _mute_in(
+    "notify",
+    "PublishPresence failed for sip:ben@|PublishPresence failed for sip:ann@.*and 1 more",
+    "notification is not received",
+)
+PHASES["Unregister"] = _mute_in("unregister", "reached sip:ben@", "reached sip:ben@", 0)
 
 
 class _Forbidding(_Mute):
