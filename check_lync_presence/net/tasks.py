@@ -9,7 +9,7 @@ from __future__ import annotations
 import selectors
 import socket
 import types
-from typing import Any, Coroutine, Dict, Generator, List, Optional, Sequence, Union
+from typing import Any, Coroutine, Dict, Generator, List, Optional, Sequence, Tuple, Union
 
 from .deadline import Clock, Deadline
 
@@ -156,6 +156,8 @@ class _Loop:
         self._clock = clock
         self._tasks: List[_Task] = []
         self._waiting: Dict[_Task, _Wait] = {}
+        self._waits_for: Dict[socket.socket, _Task] = {}
+        self._watched: Dict[int, Tuple[socket.socket, int]] = {}
         self._woken: List[_Wait] = []
         self._look_at = 0.0
         self._outcome: Any = None
@@ -200,7 +202,11 @@ class _Loop:
             for task in [task for task, wait in self._waiting.items() if wait in woken]:
                 self._resume(task, None)
         for key, _ in events:
-            self._resume(key.data, None)
+            waiting = self._waits_for.get(key.fileobj)  # type: ignore[call-overload]
+            if waiting is not None:
+                self._resume(waiting, None)
+            else:
+                self._forget(key.fd)
         if self._clock() >= self._look_at:
             self._end_waits()
 
@@ -220,8 +226,23 @@ class _Loop:
     def _resume(self, task: _Task, error: Optional[BaseException]) -> None:
         sock = self._waiting.pop(task).sock
         if sock is not None:
-            self._selector.unregister(sock)
+            del self._waits_for[sock]
         self._step(task, error)
+
+    def _watch(self, sock: socket.socket, events: int) -> None:
+        # It stays watched when its wait is over: most are waited for again at once. It is forgotten when it is ready
+        # and nobody waits for it, or when its number has gone to another one.
+        number = sock.fileno()
+        if self._watched.get(number) == (sock, events):
+            return
+        if number in self._watched:
+            self._forget(number)
+        self._selector.register(sock, events)
+        self._watched[number] = sock, events
+
+    def _forget(self, number: int) -> None:
+        del self._watched[number]
+        self._selector.unregister(number)
 
     def _step(self, task: _Task, error: Optional[BaseException]) -> None:
         try:
@@ -235,7 +256,8 @@ class _Loop:
         else:
             if isinstance(request, _Wait):
                 if request.sock is not None:
-                    self._selector.register(request.sock, request.events, task)
+                    self._watch(request.sock, request.events)
+                    self._waits_for[request.sock] = task
                 else:
                     request.woken = self._woken
                 self._waiting[task] = request

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import selectors
 import socket
 import time
-from typing import Any, Iterator, List, Tuple
+from typing import Any, Iterator, List, Optional, Tuple
 
 import pytest
 
@@ -32,28 +33,6 @@ def second_pair() -> Iterator[Pair]:
     one, other = socket.socketpair()
     with one, other:
         yield one, other
-
-
-class _Watched(selectors.DefaultSelector):
-    made: List[_Watched] = []
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.made.append(self)
-        self.left_over = -1
-
-    def close(self) -> None:
-        self.left_over = len(self.get_map())
-        super().close()
-
-
-@pytest.fixture
-def watched(monkeypatch: pytest.MonkeyPatch) -> List[_Watched]:
-    """The selectors of the test; each knows how many registrations it was closed with."""
-    made: List[_Watched] = []
-    monkeypatch.setattr(_Watched, "made", made)
-    monkeypatch.setattr(selectors, "DefaultSelector", _Watched)
-    return made
 
 
 async def returns(value: Any) -> Any:
@@ -215,13 +194,52 @@ def test_a_failure_inside_a_group_does_not_reach_what_is_around_it(pair: Pair) -
     assert outer == b"untouched"
 
 
-def test_no_socket_stays_registered(pair: Pair, second_pair: Pair, watched: List[_Watched]) -> None:
-    pair[1].send(b"x")
-    jobs = (reads(pair[0], soon()), fails(ValueError("no")), reads(second_pair[0], soon()))
-    finish(together(*jobs, grace=0.01))
-    with pytest.raises(TimeoutError):
-        finish(reads(second_pair[0], soon(0.01)))
-    assert [selector.left_over for selector in watched] == [0, 0]
+def test_what_comes_to_a_socket_that_nobody_waits_for_keeps_the_loop_idle(
+    pair: Pair, second_pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns: List[float] = []
+
+    class Counting(selectors.DefaultSelector):
+        def select(self, timeout: Optional[float] = None) -> Any:
+            turns.append(timeout or 0.0)
+            return super().select(timeout)
+
+    async def job() -> bytes:
+        pair[1].send(b"1")
+        await reads(pair[0], soon())
+        pair[1].send(b"nobody waits for it")
+        with pytest.raises(TimeoutError):
+            await reads(second_pair[0], soon(0.2))
+        return await reads(pair[0], soon())
+
+    monkeypatch.setattr(selectors, "DefaultSelector", Counting)
+    assert finish(job()) == b"nobody waits for it"
+    assert len(turns) < 12
+
+
+def test_a_socket_is_waited_for_under_the_number_of_one_that_was_closed(pair: Pair, second_pair: Pair) -> None:
+    async def job() -> bytes:
+        pair[1].send(b"old ")
+        old = await reads(pair[0], soon())
+        number = pair[0].fileno()
+        pair[0].close()
+        with socket.socket(fileno=os.dup2(second_pair[0].fileno(), number)) as heir:
+            second_pair[1].send(b"new")
+            return old + await reads(heir, soon())
+
+    assert finish(job()) == b"old new"
+
+
+def test_a_socket_is_waited_for_now_to_be_read_and_now_to_be_written(pair: Pair) -> None:
+    async def job() -> bytes:
+        await ready(pair[0], WRITE, soon())
+        pair[1].send(b"1")
+        first = await reads(pair[0], soon())
+        await ready(pair[0], WRITE, soon())
+        pair[1].send(b"2")
+        return first + await reads(pair[0], soon())
+
+    assert finish(job()) == b"12"
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
