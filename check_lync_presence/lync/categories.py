@@ -6,7 +6,7 @@ Must not know who signed the message that carried them.
 
 from __future__ import annotations
 
-from typing import Dict, Iterable, Optional, Tuple
+from typing import Dict, Iterable, List, Optional, Tuple
 
 from ..markup import DocumentError, Element, attribute, child, children, escape, number, parse, quoteattr
 from ..sip.multipart import MultipartError, parse_content_type, split_multipart
@@ -15,6 +15,7 @@ from ..value import NamedTuple
 SELF_TYPE = "application/vnd-microsoft-roaming-self+xml"
 SUBSCRIPTION_TYPE = "application/msrtc-adrl-categorylist+xml"
 CATEGORIES_TYPE = "application/msrtc-event-categories+xml"
+LIST_TYPE = "application/rlmi+xml"
 PUBLISH_TYPE = "application/msrtc-category-publish+xml"
 MEMBERS_TYPE = "application/msrtc-setcontainermembers+xml"
 
@@ -187,27 +188,35 @@ def parse_self(body: bytes) -> SelfPresence:
 
 def parse_notification(content_type: str, body: bytes) -> Notification:
     """Read what a watcher is told: a list with documents, or one document. Raises DocumentError."""
+    resources: Tuple[Resource, ...] = ()
+    presences: Tuple[Presence, ...] = ()
+    for kind, document in _documents(content_type, body):
+        if kind == CATEGORIES_TYPE:
+            presences += (_presence(document),)
+        elif kind == LIST_TYPE:
+            resources += _resources(document)
+    return Notification(resources, presences)
+
+
+def parse_resources(content_type: str, body: bytes) -> Tuple[Resource, ...]:
+    """Of that, how the subscriptions stand; the documents are not looked at. Raises DocumentError."""
+    lists = (document for kind, document in _documents(content_type, body) if kind == LIST_TYPE)
+    return tuple(resource for document in lists for resource in _resources(document))
+
+
+def _documents(content_type: str, body: bytes) -> List[Tuple[str, bytes]]:
+    """The documents of a notification, by type. Raises DocumentError."""
     kind, _ = parse_content_type(content_type)
     if not body:
-        return Notification((), ())
-    if kind == CATEGORIES_TYPE:
-        return Notification((), (_presence(body),))
-    if kind == "application/rlmi+xml":
-        return Notification(_resources(body), ())
+        return []
+    if kind in (CATEGORIES_TYPE, LIST_TYPE):
+        return [(kind, body)]
     if kind != "multipart/related":
         raise DocumentError(f"a notification of the unexpected type {kind[:60]}")
     try:
-        parts = split_multipart(content_type, body)
+        return [(part.content_type, part.body) for part in split_multipart(content_type, body)]
     except MultipartError as error:
         raise DocumentError(str(error)) from None
-    resources: Tuple[Resource, ...] = ()
-    presences: Tuple[Presence, ...] = ()
-    for part in parts:
-        if part.content_type == CATEGORIES_TYPE:
-            presences += (_presence(part.body),)
-        elif part.content_type == "application/rlmi+xml":
-            resources += _resources(part.body)
-    return Notification(resources, presences)
 
 
 def parse_conflicts(body: bytes) -> Tuple[Conflict, ...]:

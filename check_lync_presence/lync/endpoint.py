@@ -57,6 +57,7 @@ class LyncEndpoint:
         self.registration: Optional[Registration] = None
         self.unread = 0
         self._epid = epid
+        self._instance = f"urn:uuid:{instance_id(epid)}"
         self._user_agent = user_agent
         self._options = options
         self._signed_in = False
@@ -238,8 +239,14 @@ class LyncEndpoint:
         """Take back what was published. Raises PresenceError."""
         former = {item.key: item.content for item in self._replaced}
         items = [item._replace(content=former.get(item.key, "")) for item in self._published]
-        if items:
-            _expect_success(await self._put(items, deadline))
+        if not items:
+            return
+        response = await self._put(items, deadline)
+        if response.status == 409:
+            # Who has changed the user's usual note since has the last word.
+            ours = [item for item in _repaired(items, response) if item.expire_type == "endpoint"]
+            response = await self._put(ours, deadline)
+        _expect_success(response)
 
     async def unsubscribe(self, deadline: Deadline) -> None:
         """End the subscription to the other user. Raises PresenceError."""
@@ -288,7 +295,7 @@ class LyncEndpoint:
         agent = self.agent
         contact = (
             f"<sip:{agent.connection.local};transport={agent.transport.lower()};ms-opaque={self._opaque_contact}>"
-            f';methods="{_METHODS}";proxy=replace;+sip.instance="<urn:uuid:{instance_id(self._epid)}>"'
+            f';methods="{_METHODS}";proxy=replace;+sip.instance="<{self._instance}>"'
         )
         return Request(
             "REGISTER",
@@ -327,7 +334,7 @@ class LyncEndpoint:
         self.agent.dialogs.append(dialog)
         headers = (
             *extra,
-            ("Accept", f"{categories.CATEGORIES_TYPE}, application/rlmi+xml, multipart/related"),
+            ("Accept", f"{categories.CATEGORIES_TYPE}, {categories.LIST_TYPE}, multipart/related"),
             *_NOTIFICATION_HEADERS,
             ("Event", "presence"),
             ("Content-Type", categories.SUBSCRIPTION_TYPE),
@@ -355,12 +362,11 @@ class LyncEndpoint:
             response = await self._put(items, deadline)
             if response.status != 409 or repaired:
                 break
-            for conflict in _conflicts(response):
-                if 0 <= conflict.position < len(items):
-                    items[conflict.position] = items[conflict.position]._replace(version=conflict.current_version)
+            items = _repaired(items, response)
         if response.status >= 300:
             self._published = []
-        else:
+        elif any(item.expire_type != "endpoint" for item in items):
+            # What outlives this endpoint must be put back for certain: its versions are taken from the server.
             told = self._told_versions(response)
             self._published = [item._replace(version=told.get(item.key, item.version)) for item in self._published]
         return response
@@ -422,20 +428,19 @@ class LyncEndpoint:
         if not _piggybacked(response):
             return ()
         try:
-            return categories.parse_notification(response.get("Content-Type") or "", response.body).resources
+            return categories.parse_resources(response.get("Content-Type") or "", response.body)
         except DocumentError as error:
             raise PresenceError(Cause.PROTOCOL, f"The answer to SUBSCRIBE has {error}.") from None
 
     def _gruu(self, response: Response) -> str:
         """The GRUU that the server gave to this very endpoint, else the plain address."""
-        wanted = f"urn:uuid:{instance_id(self._epid)}"
         for value in response.all("Contact"):
             for part in split_list(value):
                 try:
                     params = parse_name_addr(part).params
                 except AddressError:
                     continue
-                if params.get("+sip.instance", "").strip("<>").lower() == wanted and params.get("gruu"):
+                if params.get("+sip.instance", "").strip("<>").lower() == self._instance and params.get("gruu"):
                     return params["gruu"]
         return self.account.uri
 
@@ -492,8 +497,12 @@ def _publication_error(response: Response) -> PresenceError:
     return error
 
 
-def _conflicts(response: Response) -> Tuple[categories.Conflict, ...]:
+def _repaired(items: List[Publication], response: Response) -> List[Publication]:
+    """`items` with the versions that a 409 names."""
     try:
-        return categories.parse_conflicts(response.body)
+        conflicts = categories.parse_conflicts(response.body)
     except DocumentError:
-        return ()
+        return items
+    current = {conflict.position: conflict.current_version for conflict in conflicts}
+    return [item._replace(version=current.get(index, item.version)) for index, item in enumerate(items)]
+

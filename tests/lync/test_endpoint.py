@@ -543,16 +543,32 @@ def test_what_was_published_is_deleted_in_the_version_that_it_has() -> None:
     assert body_of(withdrawal).count('expires="0"') == 5
 
 
-def test_the_versions_that_the_answer_tells_are_the_ones_to_delete() -> None:
+def test_where_another_version_is_there_that_one_is_deleted() -> None:
+    pool = Publishing((200, b""), (409, fault((4, 12))))
+    publish(pool, withdraw=True)
+    first, second = pool.requests("SERVICE")[1:]
+    assert [version for _, _, _, version in published(first)] == ["1", "1", "1", "1", "1"]
+    assert [version for _, _, _, version in published(second)] == ["1", "1", "1", "12", "1"]
+    assert body_of(second).count('expires="0"') == 5
+
+
+def test_the_usual_note_is_put_back_over_the_version_that_the_answer_tells() -> None:
     told = (
-        f'<roamingData xmlns="{SIP_NS}/roaming-self"><categories><category name="note" instance="{OWN_INSTANCE}" '
-        'container="300" version="12"/></categories></roamingData>'
+        f'<roamingData xmlns="{SIP_NS}/roaming-self"><categories><category name="note" instance="0" container="300" '
+        'version="12"/></categories></roamingData>'
     ).encode()
-    pool = Publishing((200, told))
+    pool = Publishing((403, b""), (200, told), body=USUAL)
     publish(pool, withdraw=True)
     versions = {item[:3]: item[3] for item in published(pool.requests("SERVICE")[-1])}
-    assert versions["note", OWN_INSTANCE, "300"] == "12"
-    assert versions["note", OWN_INSTANCE, "200"] == "1"
+    assert versions["note", "0", "300"] == "12"
+    assert versions["note", "0", "200"] == "5"
+
+
+def test_a_usual_note_that_somebody_has_changed_since_is_left_to_him() -> None:
+    pool = Publishing((403, b""), (200, b""), (409, fault((3, 9))), body=USUAL)
+    publish(pool, withdraw=True)
+    left = published(pool.requests("SERVICE")[-1])
+    assert {category for category, _, _, _ in left} == {"state"}
 
 
 def test_nothing_is_withdrawn_that_was_refused() -> None:
