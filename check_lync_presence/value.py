@@ -47,7 +47,10 @@ else:
             return dict(zip(self._fields, self))
 
         def _replace(self, **named: Any) -> _Tuple:
-            return type(self)(**{**self._asdict(), **named})
+            values = [named.pop(field, value) for field, value in zip(self._fields, self)]
+            if named:
+                raise TypeError(f"{type(self).__name__} has no {', '.join(named)}")
+            return tuple.__new__(type(self), values)
 
     class _Values(type):
         def __new__(cls, name: str, bases: Tuple[type, ...], members: Dict[str, Any]) -> type:

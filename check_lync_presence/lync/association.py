@@ -15,6 +15,7 @@ from ..value import NamedTuple
 
 NEWEST_VERSION = 4
 REPLAY_WINDOW = 256  # MS-SIPAE 3.1.5: numbers behind the highest one seen that may still come
+_WHOLE_WINDOW = (1 << REPLAY_WINDOW) - 1
 
 # MS-SIPAE 2.2: the headers that carry the server's signature.
 INFO_HEADERS = ("Authentication-Info", "Proxy-Authentication-Info")
@@ -58,10 +59,8 @@ class AssociationError(ValueError):
 def parse_auth_header(value: str) -> AuthHeader:
     """Read ``scheme name="value", …``; total: what is not a parameter is passed over."""
     scheme, _, rest = value.strip().partition(" ")
-    params: Dict[str, str] = {}
-    for name, quoted, plain in _PARAM.findall(rest):
-        params.setdefault(name.lower(), quoted or plain)
-    return AuthHeader(scheme, params)
+    found = reversed(_PARAM.findall(rest))  # of two by one name the first one counts
+    return AuthHeader(scheme, {name.lower(): quoted or plain for name, quoted, plain in found})
 
 
 def format_auth_header(scheme: str, params: Dict[str, str]) -> str:
@@ -93,26 +92,29 @@ def signed_text(message: Message, version: int, scheme: str, rand: str, num: str
     fields.append(message.get("Expires") or "")
     if isinstance(message, Response):
         fields.append(str(message.status))
-    return "".join(f"<{field}>" for field in fields).encode("utf-8", "surrogateescape")
+    return f"<{'><'.join(fields)}>".encode("utf-8", "surrogateescape")
 
 
 class ReplayWindow:
     """Which sequence numbers have been seen: 256 wide, sliding with the highest one (MS-SIPAE 3.1.5)."""
 
     def __init__(self) -> None:
-        self._seen: set[int] = set()
         self._highest = 0
+        self._seen = 0  # bit n: whether the n-th number below the highest one has been seen
 
     def accept(self, number: int) -> bool:
         """True once for each number from 1 on that lies inside the window."""
-        if number in self._seen or number < 1 or number <= self._highest - REPLAY_WINDOW:
+        ahead = number - self._highest
+        if number < 1 or not -REPLAY_WINDOW < ahead <= REPLAY_WINDOW:
             return False
-        if number > self._highest + REPLAY_WINDOW:
-            return False
-        self._highest = max(self._highest, number)
-        self._seen.add(number)
-        self._seen = {seen for seen in self._seen if seen > self._highest - REPLAY_WINDOW}
-        return True
+        if ahead > 0:
+            self._highest = number
+            self._seen = (self._seen << ahead | 1) & _WHOLE_WINDOW
+            return True
+        bit = 1 << -ahead
+        new = not self._seen & bit
+        self._seen |= bit
+        return new
 
 
 class Association:

@@ -111,9 +111,9 @@ class SessionKeys(NamedTuple):
     def mac(self, text: bytes, sequence: int = SEQUENCE) -> bytes:
         """The 16 octet signature of `text` in connectionless mode with key exchange (MS-NLMP 3.4.4.2)."""
         number = struct.pack("<I", sequence)
-        checksum = _hmac_md5(self.signing, number + text)[:8]
-        stream = _key_stream(_md5(self.sealing + number))
-        return b"\x01\0\0\0" + bytes(a ^ b for a, b in zip(checksum, stream)) + number
+        checksum = int.from_bytes(_hmac_md5(self.signing, number + text)[:8], "little")
+        sealed = (checksum ^ _key_stream(self.sealing, number)).to_bytes(8, "little")
+        return b"\x01\0\0\0" + sealed + number
 
     def verify(self, text: bytes, signature: bytes) -> bool:
         """Whether `signature` is that of `text` under this key."""
@@ -349,10 +349,10 @@ def _utf16(text: str) -> bytes:
     return text.encode("utf-16-le", "surrogatepass")
 
 
-@functools.lru_cache(maxsize=256)  # four for each sign-in
-def _key_stream(key: bytes) -> bytes:
+@functools.lru_cache(maxsize=256)  # two for each sign-in
+def _key_stream(sealing: bytes, number: bytes) -> int:
     # The sequence number never changes, so the RC4 key of a direction does not either: its set-up is paid once.
-    return rc4(key, b"\0" * 8)
+    return int.from_bytes(rc4(_md5(sealing + number), b"\0" * 8), "little")
 
 
 def _md5(data: bytes) -> bytes:
