@@ -167,6 +167,8 @@ class Server:
         self._delay = delay
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(_note)
+        # It warns of clients that have gone before all of a message was sent, without saying which.
+        logging.getLogger("asyncio").setLevel(logging.ERROR)
         self._clients: Dict[Link, Client] = {}
         self._mute: Set[asyncio.Transport] = set()
         self._listeners: List[Union[asyncio.AbstractServer, asyncio.DatagramTransport]] = []

@@ -106,7 +106,7 @@ def test_a_drill_that_nobody_can_answer_says_so() -> None:
         (("--only", "resign", "--dialect", SIMPLE), "drill: the fault resign does not exist in the simple dialect"),
         (("--only", "lost", "--dialect", SIMPLE), "drill: the fault lost shows over UDP only"),
         (("--folder", "/proc/drill"), "drill: cannot use the folder /proc/drill"),
-        (("--timeout", "0.01"), "drill: cannot begin: the check says CRITICAL of a pool in order"),
+        (("--timeout", "0.001"), "drill: cannot begin: the check says CRITICAL of a pool in order"),
         (("--listen", "192.0.2.1"), "drill: cannot begin: lync-presence-simulator: cannot listen on"),
     ],
 )
