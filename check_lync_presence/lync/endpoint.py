@@ -505,4 +505,3 @@ def _repaired(items: List[Publication], response: Response) -> List[Publication]
         return items
     current = {conflict.position: conflict.current_version for conflict in conflicts}
     return [item._replace(version=current.get(index, item.version)) for index, item in enumerate(items)]
-

@@ -110,13 +110,14 @@ class _Message:
         """The values by header name in lower case."""
         # A message is asked for its headers some thirty times.
         if self._values is None:
-            self._values = values = {}
+            values: Dict[str, List[str]] = {}
             for name, value in self.headers:
                 name = name.lower()
                 if name in values:
                     values[name].append(value)
                 else:
                     values[name] = [value]
+            self._values = values
         return self._values
 
     @property
