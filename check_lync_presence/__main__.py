@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
+
+from .stdout import patient
 
 GARBAGE = 100_000  # objects: a run is over before it has made as many, a flood from a server is not
 
@@ -15,6 +18,7 @@ def run() -> None:
     """Run the command line and end the process with its exit code."""
     # Looking for garbage where there is none took a twentieth of a run's CPU time.
     gc.set_threshold(GARBAGE)
+    sys.stdout = patient(sys.stdout)
     from .cli import main
 
     code = 3
@@ -22,8 +26,10 @@ def run() -> None:
         main()
     except SystemExit as end:
         code = int(end.code or 0)
-    # The output is flushed (cli). Taking the interpreter apart would cost another tenth, and wait for the system's
-    # resolver if that still hangs in a thread.
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    # Taking the interpreter apart would cost another tenth, and wait for the system's resolver if that still hangs in
+    # a thread.
     os._exit(code)
 
 

@@ -84,9 +84,6 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Optional[Sequence[str]] = None) -> NoReturn:
     """The command line. Exits with 0, 1, 2 or 3 and never in another way."""
-    # A scheduler's locale must not turn a verdict into an encoding error.
-    with contextlib.suppress(AttributeError, ValueError):
-        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     _leave_no_core_dump()
     started = time.monotonic()
     sources = Sources(os.environ, standard_input)
@@ -123,8 +120,6 @@ def main(argv: Optional[Sequence[str]] = None) -> NoReturn:
 
         text, place = _bug(error, bool(verbose))
         _unknown(redact(text, sources.known), redact(place, sources.known))
-    finally:
-        _flush()
     raise AssertionError("execute() does not return")
 
 
@@ -179,16 +174,6 @@ def _leave_no_core_dump() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _flush() -> None:
-    """Send what was printed. To a reader that has gone, Python would complain on standard error and exit with 120."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except (OSError, ValueError):
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def _arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     arguments, unknown = _parser().parse_known_args(argv)
     if unknown:
@@ -202,8 +187,7 @@ def _unknown(text: str, more: str = "") -> NoReturn:
     from .report.text import clean
 
     lines = [f"LYNC PRESENCE UNKNOWN - {clean(text, 1000)}"] + [clean(line) for line in more.splitlines()]
-    with contextlib.suppress(OSError):
-        print("\n".join(lines))
+    print("\n".join(lines))
     sys.exit(3)
 
 
@@ -218,8 +202,7 @@ def _stopped(target: str, stuck_in: str, seconds: float) -> NoReturn:
     failed = Outcome(target, (), (), None, None, None)
     lines = [f"LYNC PRESENCE CRITICAL - Register {'not begun, ' if stuck_in else ''}{clean(text)} | success=0"]
     lines += [*cmdlet_lines(failed, Diagnosis(f"{text[0].upper()}{text[1:]}.", "", ())), clean(STOPPED)]
-    with contextlib.suppress(OSError):
-        print("\n".join(lines))
+    print("\n".join(lines))
     sys.exit(2)
 
 

@@ -5,7 +5,6 @@ Owns the mapping of verdicts to states. Nothing below imports nagiosplugin.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import re
@@ -173,7 +172,7 @@ def _written(check: Judgement, presence: _Presence, staging: Staging) -> List[st
     from .report.files import write_files
     from .report.view import View
 
-    with contextlib.suppress(OSError, ValueError):  # whoever reads us may have gone
+    if sys.stdout is not None:
         sys.stdout.flush()
     view = None
     if presence.outcome is not None and check.results:
@@ -184,9 +183,8 @@ def _written(check: Judgement, presence: _Presence, staging: Staging) -> List[st
 
 
 def _tell(sentences: Sequence[str]) -> None:
-    with contextlib.suppress(OSError, ValueError):
-        for text in sentences:
-            print(clean(text))
+    for text in sentences:
+        print(clean(text))
 
 
 class _Presence(Subject):

@@ -1,0 +1,61 @@
+"""Standard output to whoever reads it: one that has gone, or has stopped reading, neither holds up a verdict nor
+changes the exit code that carries it.
+
+Owns the writing. Must not know what is written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import select
+import time
+from typing import Any, Optional, TextIO
+
+PATIENCE = 5.0  # seconds for which a reader may keep us waiting, all in all
+
+
+class _Reader(io.RawIOBase):
+    """A descriptor that always takes everything: what its reader does not want goes nowhere."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._left = PATIENCE
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        return os.isatty(self._descriptor)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        if self._left:
+            with contextlib.suppress(OSError):
+                if self._takes_some():  # and then a pipe takes so many at once
+                    return os.write(self._descriptor, data[: select.PIPE_BUF])
+            self._left = 0.0
+        return len(data)
+
+    def _takes_some(self) -> bool:
+        waits = select.poll()
+        waits.register(self._descriptor, select.POLLOUT)
+        began = time.monotonic()
+        ready = waits.poll(self._left * 1000)
+        self._left = max(0.0, self._left - (time.monotonic() - began))
+        return bool(ready)
+
+
+def patient(stdout: Optional[TextIO]) -> Optional[TextIO]:
+    """`stdout`, the one that the process began with, as an output that no reader can hold up; None if there is none."""
+    if stdout is None:
+        return None
+    return io.TextIOWrapper(
+        io.BufferedWriter(_Reader(stdout.fileno())),
+        encoding=stdout.encoding,
+        errors="replace",  # a scheduler's locale must not turn a verdict into an encoding error
+        line_buffering=stdout.isatty(),
+    )
