@@ -96,8 +96,11 @@ def a_password_on_standard_input(folder: Path) -> Iterator[Phase]:
     os.write(theirs, b"the publisher's\n")
     options = [f"--{role}-password-file=-" for role in ("publisher", "subscriber")]
 
-    def waits() -> bool:  # the first line has been read
-        return struct.unpack("i", fcntl.ioctl(theirs, termios.FIONREAD, b"\0" * 4)) == (0,)
+    looks: List[bool] = []
+
+    def waits() -> bool:  # the first line has been read, and was so a moment ago
+        looks.append(struct.unpack("i", fcntl.ioctl(theirs, termios.FIONREAD, b"\0" * 4)) == (0,))
+        return looks[-2:] == [True, True]
 
     try:
         stuck_in = "subscriber's password on standard input: not over"
