@@ -15,7 +15,7 @@ from ..value import NamedTuple
 from .deadline import Deadline
 from .tasks import READ, ready
 
-MAX_ADDRESSES = 64  # more than any run has the time to try
+MAX_ADDRESSES = 64  # more than any pool has; to leave some out would be to call well what nobody has looked at
 
 _Result = TypeVar("_Result")
 
@@ -75,7 +75,9 @@ async def resolve(host: str, port: int, family: Optional[int], deadline: Deadlin
     except UnicodeError:
         raise ResolveError(f"cannot resolve {host}: not a host name") from None
     found = {Address(family, sockaddr): None for family, _, _, _, sockaddr in answer}
-    return tuple(found)[:MAX_ADDRESSES]
+    if len(found) > MAX_ADDRESSES:
+        raise ResolveError(f"{host} has {len(found)} addresses; more than {MAX_ADDRESSES} are not tried")
+    return tuple(found)
 
 
 async def in_thread(work: Callable[[], _Result], deadline: Deadline) -> _Result:

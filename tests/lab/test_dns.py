@@ -233,7 +233,7 @@ def test_what_is_no_answer_about_a_domain_ends_with_the_run(host: Host, servers:
 
 def test_hundreds_of_addresses_come_over_tcp(host: Host, servers: Servers) -> None:
     done = asks(host, {POOL: HUNDREDS}, *arguments_for(servers, "-p", str(servers.nobody)))
-    assert re.fullmatch(r".*: cannot connect to 127\.0\.[01]\.\d+:\d+: Connection refused", verdict(done)[1])
+    assert verdict(done) == failed(f"{POOL} has 400 addresses; more than 64 are not tried")
 
 
 NO_OTHERS = "no SRV records (_sipinternaltls._tcp, _sips._tcp); "

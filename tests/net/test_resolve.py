@@ -82,10 +82,12 @@ def test_every_address_comes_once_in_the_order_of_the_resolver(name_server: Name
     assert [(address.host, address.port) for address in addresses] == [("2001:db8::5", 5061), ("192.0.2.5", 5061)]
 
 
-def test_of_hundreds_of_addresses_the_first_are_kept(name_server: NameServer) -> None:
-    name_server.answer = [found(f"192.0.2.{number}") for number in range(256)]
-    addresses = finish(resolve("pool01.contoso.example", 5061, None, soon()))
-    assert [address.host for address in addresses] == [f"192.0.2.{number}" for number in range(MAX_ADDRESSES)]
+def test_more_addresses_than_any_pool_has_are_refused_not_left_out(name_server: NameServer) -> None:
+    name_server.answer = [found(f"192.0.2.{number}") for number in range(MAX_ADDRESSES)]
+    assert len(finish(resolve("pool01.contoso.example", 5061, None, soon()))) == MAX_ADDRESSES
+    name_server.answer.append(found("192.0.2.200"))
+    with pytest.raises(ResolveError, match=r"pool01\.contoso\.example has 65 addresses; more than 64 are not tried"):
+        finish(resolve("pool01.contoso.example", 5061, None, soon()))
 
 
 @pytest.mark.parametrize(("family", "wanted"), [(None, socket.AF_UNSPEC), (4, socket.AF_INET), (6, socket.AF_INET6)])
