@@ -146,6 +146,8 @@ def _of_simple(failure: Failure) -> str:
 def _of_lync(failure: Failure) -> str:
     if failure.cause is Cause.TLS:
         return _TLS.get(failure.detail) or _TLS_OTHER
+    if failure.cause is Cause.PROTOCOL and failure.detail == "OPEN":
+        return _OPEN
     if failure.cause is Cause.NO_SCHEME and failure.detail in _SCHEMES:
         return _SCHEMES[failure.detail]
     if failure.cause is Cause.NO_NOTIFICATION:
@@ -227,6 +229,10 @@ _SEEN = {
     None: "Check LS User Services and the replication of the presence database of {pool}, and that the subscriber may see "
     "the publisher.",
 }
+_OPEN = (
+    "No Lync or Skype for Business front end does that: check -H and --connect. For a SIMPLE server that is meant to let "
+    "everybody in use --protocol simple."
+)
 _SCHEMES = {
     "Digest": "The server asks for Digest: it is not a Lync or Skype for Business front end.",
     "challenge": "Check the NTLM policies of {pool} (Network security: minimum session security for NTLM SSP based servers).",

@@ -62,7 +62,8 @@ async def sign_in(
     raise_redirect(menu_response)
     if menu_response.status not in (401, 407):
         if menu_response.status < 300:
-            raise PresenceError(Cause.PROTOCOL, "The server registers users without asking who they are.")
+            text = "The server registers users without asking who they are."
+            raise PresenceError(Cause.PROTOCOL, text, detail="OPEN")
         raise status_error(menu_response)
     menu = challenges(menu_response)
     possible = attempts(menu, account, options, agent.token)

@@ -42,6 +42,7 @@ def not_found(activity: str, user: str) -> Failure:
 def test_whoever_has_signed_the_users_in_is_no_stranger() -> None:
     address = "192.0.2.1:5061"
     assert "check -H" in only(failure(Cause.PROTOCOL, detail=address))
+    assert "use --protocol simple" in only(failure(Cause.PROTOCOL, detail="OPEN"))
     for activity in (SUBSCRIBE, PUBLISH, NOTIFY):
         sentence = only(failure(Cause.PROTOCOL, activity=activity, detail=address))
         assert sentence.startswith(f"{address} signed the users in and then sent what cannot be read")

@@ -148,7 +148,7 @@ def test_an_error_at_any_step_is_that_status_with_its_diagnostics(step: int, sta
 )
 def test_a_server_that_lets_everybody_in_is_no_front_end(step: int, words: str) -> None:
     error = register_error(Refusing(step, 200))
-    assert error.cause is Cause.PROTOCOL
+    assert (error.cause, error.detail) == (Cause.PROTOCOL, "OPEN" if step == 1 else "")
     assert words in str(error)
 
 
