@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
 import tempfile
-from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
+from typing import Any, Callable, Coroutine, Dict, Iterator, List, Optional, Sequence, Tuple
 from unittest import mock
 
 import dns.exception
@@ -22,7 +23,9 @@ import nagiosplugin
 from check_lync_presence import cli
 from check_lync_presence.diagnosis import ms_diagnostics
 from check_lync_presence.lync import categories, ntlm
+from check_lync_presence.lync import provisioning as web_services
 from check_lync_presence.lync.association import (
+    AuthHeader,
     challenges,
     credentials_header,
     format_auth_header,
@@ -30,13 +33,17 @@ from check_lync_presence.lync.association import (
     server_signature,
     signed_text,
 )
-from check_lync_presence.markup import DocumentError
+from check_lync_presence.lync.provisioning import ProvisioningFault, Services
+from check_lync_presence.lync.sign_in import MAX_LEGS
+from check_lync_presence.lync.tls_dsk import TlsDsk
+from check_lync_presence.markup import DocumentError, parse
 from check_lync_presence.net import discover
+from check_lync_presence.net.deadline import Deadline
 from check_lync_presence.outcome import PresenceError
 from check_lync_presence.passwords import Sources
 from check_lync_presence.refusal import Redirected, raise_redirect, status_error
 from check_lync_presence.report.text import clean, redact
-from check_lync_presence.settings import SettingsError, sip_address
+from check_lync_presence.settings import SettingsError, UserCertificate, sip_address
 from check_lync_presence.simple import pidf
 from check_lync_presence.sip import digest
 from check_lync_presence.sip.date import parse_date
@@ -47,6 +54,7 @@ from check_lync_presence.sip.multipart import MAX_PARTS, MultipartError, parse_c
 from check_lync_presence.sip.transaction import answer, belongs, identity
 from check_lync_presence.sip.uri import AddressError, parse_name_addr, parse_uri, same_address, split_list
 
+from ..certificates import user_certificate
 from ..samples import ANN, BEN
 from ..strategies import wire_text
 from ..transcripts import ANN as RECORDED
@@ -299,6 +307,63 @@ def document(data: bytes) -> None:
         assert not pidf.shows(body, ANN.uri, MARKER) or MARKER[-16:].encode() in body or b"&#" in body or b"\0" in body
 
 
+# --------------------------------------------------------------------- TLS-DSK
+
+
+def provisioning(data: bytes) -> None:
+    """What a pool's web services say: descriptions, a ticket, a certificate; and the request with a ticket in it."""
+    described = Services("https://pool01.contoso.example/c", "https://pool01.contoso.example/t", True)
+    with contextlib.suppress(DocumentError):
+        described = web_services.services(data)
+        assert described.certificates
+        assert described.tickets
+    with contextlib.suppress(DocumentError):
+        assert web_services.windows_port(data)
+    with contextlib.suppress(DocumentError, ProvisioningFault):
+        assert isinstance(web_services.parse_certificate(data), bytes)
+    try:
+        ticket = web_services.parse_ticket(data, KEY * 2)
+    except (DocumentError, ProvisioningFault):
+        return
+    assert len(ticket.key) == web_services.ENTROPY
+    asked = web_services.certificate_request(described, ticket, ANN.address, b"csr", map(str, itertools.count()))
+    # The assertion goes back as it came, and may need name spaces that stood around it. Without it all is ours.
+    assert asked.count(ticket.assertion) == 1
+    parse(asked.replace(ticket.assertion, b""), "Envelope")
+
+
+def handshake(data: bytes) -> None:
+    """A front end's records in the headers of TLS-DSK, one header's after the other's: a length in front of each."""
+    mechanism = TlsDsk(ANN.uri, _given)
+    pieces, rest = [b""], data
+    while rest[2:] and len(pieces) < MAX_LEGS:
+        end = 3 + int.from_bytes(rest[:2], "big")
+        pieces.append(rest[2:end])
+        rest = rest[end:]
+    with contextlib.suppress(PresenceError):
+        for piece in pieces:
+            said = _at_once(mechanism.token(parse_auth_header("TLS-DSK"), piece, Deadline(1.0, lambda: 0.0)))
+            assert said is None or said
+    assert mechanism.keys is None, "nobody can finish a handshake who does not know what it is about"
+
+
+_certificate = functools.cache(user_certificate)
+
+
+async def _given(challenge: AuthHeader, deadline: Deadline) -> UserCertificate:
+    return _certificate(ANN.address)
+
+
+def _at_once(work: Coroutine[Any, Any, Optional[bytes]]) -> Optional[bytes]:
+    """What a coroutine returns that waits for nothing."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        result: Optional[bytes] = done.value
+        return result
+    raise AssertionError("there is nothing to wait for")
+
+
 # --------------------------------------------------------------- what we are told
 
 
@@ -378,6 +443,8 @@ PARSERS: Dict[str, Callable[[bytes], None]] = {
     "printed": printed,
     "tokens": tokens,
     "document": document,
+    "provisioning": provisioning,
+    "handshake": handshake,
     "accounts": accounts,
     "ranges": ranges,
     "services": services,
