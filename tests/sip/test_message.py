@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Tuple
 
@@ -349,3 +350,18 @@ def test_a_large_head_of_nonsense_is_judged_at_once(start: str) -> None:
 def test_text_on_the_wire_keeps_every_octet() -> None:
     value = wire_text(bytes(range(1, 256)).replace(b"\r", b"").replace(b"\n", b"").strip(b" \t"))
     assert parse_head(bytes(request().with_headers(("X", value)))[:-4]).get("X") == value
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "X:{}", "X: a{}", "X:{}a", "X{}: a", "X{}a", "X: a{}\r\n b", "X:{}\r\n\t", "\r\n{}", "\r\n {}a",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("piece", [" ", "\t", "a", ":", " a", "\r\n ", "\r\n a", "\r\n", "a:\r\n"])
+def test_a_large_hostile_head_is_read_in_time(field: str, piece: str) -> None:
+    large = field.format(piece * (4 * LARGE // len(piece)))
+    began = time.process_time()
+    with contextlib.suppress(ParseError):
+        parse_head(f"OPTIONS sip:a SIP/2.0\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\n{large}".encode())
+    assert time.process_time() - began < HANG
