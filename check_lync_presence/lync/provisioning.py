@@ -36,7 +36,8 @@ _PROOF_POLICY = "CertProvisioningServiceWebTicketProof_SHA1_policy"
 _PROOF_PORT = "CertProvisioningServiceWebTicketProof_SHA1"
 _WINDOWS_PORT = "WebTicketServiceWinNegotiate"
 
-_ASSERTION = re.compile(rb"<(?:[A-Za-z0-9_]+:)?Assertion[\s>].*</(?:[A-Za-z0-9_]+:)?Assertion\s*>", re.DOTALL)
+_ASSERTION = re.compile(rb"<(?:[A-Za-z0-9_]+:)?Assertion[\s>]")
+_END_OF_ASSERTION = re.compile(rb"</(?:[A-Za-z0-9_]+:)?Assertion\s*>")
 
 
 class ProvisioningFault(Exception):
@@ -134,13 +135,15 @@ def parse_ticket(answer: bytes, entropy: bytes) -> Ticket:
     body = _body(answer)
     response = _first(body, "RequestSecurityTokenResponse")
     lifetime, assertion = _first(response, "Lifetime"), _first(response, "Assertion")
-    raw = _ASSERTION.search(answer)  # what is signed inside it must stay as it is, to the octet
+    begin, ends = _ASSERTION.search(answer), [found.end() for found in _END_OF_ASSERTION.finditer(answer)]
+    # What is signed inside it must stay as it is, to the octet.
+    raw = answer[begin.start() : ends[-1]] if begin is not None and ends else b""
     theirs = _octets(_first(response, "BinarySecret"))
     name = attribute(assertion, "AssertionID")
     created, expires = _path(lifetime, "Created"), _path(lifetime, "Expires")
-    if raw is None or not name or not created or not expires:
+    if not (raw and name and created and expires):
         raise DocumentError("an incomplete web ticket")
-    return Ticket(raw.group(), name, proof_key(entropy, theirs), created, expires)
+    return Ticket(raw, name, proof_key(entropy, theirs), created, expires)
 
 
 def proof_key(ours: bytes, theirs: bytes) -> bytes:

@@ -32,6 +32,8 @@ PIECES = {
         *(b"multipart/related;boundary=b\n", b"\r\n--b", b"a/b;c=d", b'a="b";', b"<a>", b"<a/>", b"<!--", b"&#1;"),
         *(b"--b\r\n\r\n", b'<category name="note"/>', b"application/pidf+xml\n", b"x: y\r\n"),
     ),
+    "provisioning": (b"<definitions>", b"<Envelope><Body>", b"<Assertion >", b"</Assertion>", b"<a:", b"&lt;"),
+    "handshake": (b"\x16\x03\x03\0\4\2\0\0\0", b"\0\0\x15", b"\xff", b"\0\6\x15\x03\x03\0\2\1\0"),
     "services": (b"\xc0\x0c", b"\0", b"\1a", b"\xff"),
     "accounts": (b"[a]\n", b"a = b\n", b";", b" ;", b"[", b"=", b"\n ", b"[pool01.contoso.example]\npublisher = x\n"),
     "ranges": (b"9", b":", b"@", b"5:", b"-"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import time
 from base64 import b64decode, b64encode
 from hashlib import sha1
 from io import BytesIO
@@ -12,6 +13,8 @@ import pytest
 from check_lync_presence.lync import provisioning
 from check_lync_presence.lync.provisioning import ProvisioningFault, Services, Ticket
 from check_lync_presence.markup import DocumentError, Element, attribute, parse
+
+from ..strategies import HANG, LARGE
 
 SERVICES = Services(
     "https://pool01.contoso.example/CertProv/x?a=1&b=2", "https://pool01.contoso.example/WebTicket", True
@@ -98,6 +101,15 @@ def ticket_answer(**changes: str) -> bytes:
 def test_a_ticket_keeps_its_assertion_to_the_octet() -> None:
     ticket = provisioning.parse_ticket(ticket_answer(), bytes(range(32)))
     assert ticket == TICKET._replace(key=provisioning.proof_key(bytes(range(32)), bytes(range(32, 64))))
+
+
+@pytest.mark.parametrize("piece", ["<saml:Assertion ", "</saml:Assertion ", "</Assertion", "<a"])
+def test_a_large_hostile_ticket_is_read_in_time(piece: str) -> None:
+    filling = f"<![CDATA[{piece * (16 * LARGE // len(piece))}]]>"
+    began = time.process_time()
+    with pytest.raises(DocumentError, match="incomplete"):
+        provisioning.parse_ticket(ticket_answer(assertion=f'<Assertion AssertionID="x" /><x>{filling}</x>'), bytes(32))
+    assert time.process_time() - began < HANG
 
 
 @pytest.mark.parametrize(
