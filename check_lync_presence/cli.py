@@ -175,11 +175,24 @@ def _leave_no_core_dump() -> None:
 
 
 def _arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
-    arguments, unknown = _parser().parse_known_args(argv)
+    parser = _parser()
+    arguments, unknown = parser.parse_known_args(argv)
     if unknown:
         # argparse would show all that it does not know, and behind --publisher-password stands a password.
-        raise SettingsError(f"unknown argument {unknown[0].partition('=')[0]}; {PROGRAM} --help lists the options")
+        name = unknown[0].partition("=")[0]
+        options = [text for action in parser._actions for text in action.option_strings if text.startswith("--")]
+        raise SettingsError(f"unknown argument {name}{_meant(name, options)}; {PROGRAM} --help lists the options")
     return arguments
+
+
+def _meant(name: str, options: Sequence[str]) -> str:
+    """A question about a word that is nearly an option: cut short, or typed wrong."""
+    if not name.startswith("--"):
+        return ""
+    from difflib import get_close_matches
+
+    nearest = [option for option in options if option.startswith(name)] or get_close_matches(name, options, 1)
+    return f" (did you mean {nearest[0]}?)" if nearest else ""
 
 
 def _unknown(text: str, more: str = "") -> NoReturn:

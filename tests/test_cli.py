@@ -96,12 +96,14 @@ def test_without_arguments_the_first_thing_to_do_is_said(home: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--wrong"], "unknown argument --wrong"),
+        (["--xyz"], "unknown argument --xyz;"),
+        (["--publihser", "x"], "unknown argument --publihser (did you mean --publisher?);"),
+        (["--subscriber-passwd-file=x"], "--subscriber-passwd-file (did you mean --subscriber-password-file?);"),
         (["-x"], "unknown argument -x"),
-        (["-H", POOL, "pool02"], "unknown argument pool02"),
-        (["--targ", POOL], "unknown argument --targ"),
+        (["-H", POOL, "pool02"], "unknown argument pool02;"),
+        (["--targ", POOL], "unknown argument --targ (did you mean --target?);"),
         (["-H", POOL, "--insec"], "unknown argument --insec"),
-        (["--publisher-password", ANN_PASSWORD], "unknown argument --publisher-password"),
+        (["--publisher-password", ANN_PASSWORD], "--publisher-password (did you mean --publisher-password-file?);"),
         ([f"--publisher-password={ANN_PASSWORD}"], "unknown argument --publisher-password"),
         (["-H"], "-H/--target: expected one argument"),
         (["-t", "-1"], "-t/--timeout: expected one argument"),
