@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import time
-from typing import Any, Dict, List, Mapping, NoReturn, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, NoReturn, Optional, Sequence, Tuple
 
 from . import __version__
 from .options import ABOUT, GROUPS, SECRET_KEYS, Option, all_options
@@ -181,18 +181,19 @@ def _arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         # argparse would show all that it does not know, and behind --publisher-password stands a password.
         name = unknown[0].partition("=")[0]
         options = [text for action in parser._actions for text in action.option_strings if text.startswith("--")]
-        raise SettingsError(f"unknown argument {name}{_meant(name, options)}; {PROGRAM} --help lists the options")
+        hint = _near(name, options) if name.startswith("--") else ""
+        hint = hint or f"; {PROGRAM} --help lists the options"
+        raise SettingsError(f"unknown argument {name}{hint}")
     return arguments
 
 
-def _meant(name: str, options: Sequence[str]) -> str:
-    """A question about a word that is nearly an option: cut short, or typed wrong."""
-    if not name.startswith("--"):
-        return ""
+def _near(word: str, known: Iterable[str]) -> str:
+    """A question about a word that is nearly a known one: cut short, or typed wrong."""
     from difflib import get_close_matches
 
-    nearest = [option for option in options if option.startswith(name)] or get_close_matches(name, options, 1)
-    return f" (did you mean {nearest[0]}?)" if nearest else ""
+    known = sorted(known)
+    nearest = [item for item in known if item.startswith(word)] or get_close_matches(word, known, 1)
+    return f"; did you mean {nearest[0]}?" if nearest else ""
 
 
 def _unknown(text: str, more: str = "") -> NoReturn:
@@ -549,12 +550,8 @@ def _checked_keys(section: Dict[str, str], accounts: Optional[AccountsFile]) -> 
     known = {option.key for option in all_options() if option.in_file}.union(SECRET_KEYS)
     for key in section:
         if key.replace("-", "_") not in known:
-            import difflib
-
-            near = difflib.get_close_matches(key, known, 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
             path = accounts.path if accounts is not None else ""
-            raise SettingsError(f"{path} has the unknown key {key!r}{hint}")
+            raise SettingsError(f"{path} has the unknown key {key!r}{_near(key, known)}")
     return {key.replace("-", "_"): value for key, value in section.items()}
 
 
