@@ -9,7 +9,7 @@ from __future__ import annotations
 import selectors
 import socket
 import types
-from typing import Any, Coroutine, Dict, Generator, List, Optional, Sequence, Tuple, Union
+from typing import Any, Coroutine, Dict, Generator, List, Optional, Sequence, Union
 
 from .deadline import Clock, Deadline
 
@@ -157,7 +157,6 @@ class _Loop:
         self._tasks: List[_Task] = []
         self._waiting: Dict[_Task, _Wait] = {}
         self._waits_for: Dict[socket.socket, _Task] = {}
-        self._watched: Dict[int, Tuple[socket.socket, int]] = {}
         self._woken: List[_Wait] = []
         self._look_at = 0.0
         self._outcome: Any = None
@@ -206,7 +205,7 @@ class _Loop:
             if waiting is not None:
                 self._resume(waiting, None)
             else:
-                self._forget(key.fd)
+                self._selector.unregister(key.fd)
         if self._clock() >= self._look_at:
             self._end_waits()
 
@@ -233,16 +232,12 @@ class _Loop:
         # It stays watched when its wait is over: most are waited for again at once. It is forgotten when it is ready
         # and nobody waits for it, or when its number has gone to another one.
         number = sock.fileno()
-        if self._watched.get(number) == (sock, events):
+        known = self._selector.get_map().get(number)
+        if known is not None and (known.fileobj, known.events) == (sock, events):
             return
-        if number in self._watched:
-            self._forget(number)
+        if known is not None:
+            self._selector.unregister(number)
         self._selector.register(sock, events)
-        self._watched[number] = sock, events
-
-    def _forget(self, number: int) -> None:
-        del self._watched[number]
-        self._selector.unregister(number)
 
     def _step(self, task: _Task, error: Optional[BaseException]) -> None:
         try:
