@@ -180,19 +180,16 @@ def _arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     if unknown:
         # argparse would show all that it does not know, and behind --publisher-password stands a password.
         name = unknown[0].partition("=")[0]
-        options = [text for action in parser._actions for text in action.option_strings if text.startswith("--")]
-        hint = _near(name, options) if name.startswith("--") else ""
-        hint = hint or f"; {PROGRAM} --help lists the options"
+        hint = _near(name, parser._option_string_actions) or f"; {PROGRAM} --help lists the options"
         raise SettingsError(f"unknown argument {name}{hint}")
     return arguments
 
 
 def _near(word: str, known: Iterable[str]) -> str:
-    """A question about a word that is nearly a known one: cut short, or typed wrong."""
+    """A question about a word that is nearly a known one."""
     from difflib import get_close_matches
 
-    known = sorted(known)
-    nearest = [item for item in known if item.startswith(word)] or get_close_matches(word, known, 1)
+    nearest = get_close_matches(word, known, 1)
     return f"; did you mean {nearest[0]}?" if nearest else ""
 
 
