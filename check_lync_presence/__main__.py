@@ -18,7 +18,7 @@ def run() -> None:
     """Run the command line and end the process with its exit code."""
     # Looking for garbage where there is none took a twentieth of a run's CPU time.
     gc.set_threshold(GARBAGE)
-    sys.stdout = patient(sys.stdout)
+    sys.stdout = patient(sys.stdout, sys.stderr)
     from .cli import main
 
     code = 3

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import select
 import time
 from typing import Any, Optional, TextIO
 
-PATIENCE = 5.0  # seconds for which a reader may keep us waiting, all in all
+PATIENCE = 5.0  # seconds for which a program that reads may keep us waiting, all in all
 
 
 class _Reader(io.RawIOBase):
     """A descriptor that always takes everything: what its reader does not want goes nowhere."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, patience: float) -> None:
         self._descriptor = descriptor
-        self._left = PATIENCE
+        self._left = patience
 
     def fileno(self) -> int:
         return self._descriptor
@@ -44,17 +45,21 @@ class _Reader(io.RawIOBase):
         waits = select.poll()
         waits.register(self._descriptor, select.POLLOUT)
         began = time.monotonic()
-        ready = waits.poll(self._left * 1000)
+        ready = waits.poll(None if self._left == math.inf else self._left * 1000)
         self._left = max(0.0, self._left - (time.monotonic() - began))
         return bool(ready)
 
 
-def patient(stdout: Optional[TextIO]) -> Optional[TextIO]:
-    """`stdout`, the one that the process began with, as an output that no reader can hold up; None if there is none."""
+def patient(stdout: Optional[TextIO], stderr: Optional[TextIO]) -> Optional[TextIO]:
+    """`stdout`, as the process began with it, as an output that no reader can hold up; None if there is none.
+
+    Only somebody at a terminal can: a scheduler gives a check none as `stderr`, and who pages through it has time.
+    """
     if stdout is None:
         return None
+    patience = math.inf if stderr is not None and stderr.isatty() else PATIENCE
     return io.TextIOWrapper(
-        io.BufferedWriter(_Reader(stdout.fileno())),
+        io.BufferedWriter(_Reader(stdout.fileno(), patience)),
         encoding=stdout.encoding,
         errors="replace",  # a scheduler's locale must not turn a verdict into an encoding error
         line_buffering=stdout.isatty(),

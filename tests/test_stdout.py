@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import pty
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
-from typing import Iterator, TextIO, Tuple
+from typing import Iterator, Optional, TextIO, Tuple
 
 import pytest
 
@@ -38,9 +39,9 @@ def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stdout, "PATIENCE", 0.2)
 
 
-def tell(begun_with: TextIO, text: str) -> float:
+def tell(begun_with: TextIO, text: str, stderr: Optional[TextIO] = None) -> float:
     """Write all of `text`; the seconds that it took."""
-    output = patient(begun_with)
+    output = patient(begun_with, stderr)
     assert output is not None
     began = time.monotonic()
     output.write(text)
@@ -87,6 +88,28 @@ def test_the_patience_is_for_all_the_pauses_of_a_reader_together(pipe: Tuple[int
     assert took < 2.0
 
 
+@pytest.mark.usefixtures("in_a_hurry")
+@pytest.mark.parametrize("at", ["a terminal", "no terminal"])
+def test_who_pages_through_it_at_a_terminal_has_time(pipe: Tuple[int, TextIO], at: str) -> None:
+    reading, begun_with = pipe
+    heard = bytearray()
+
+    def page() -> None:
+        time.sleep(1.0)
+        while chunk := os.read(reading, 30_000):
+            heard.extend(chunk)
+
+    pager = threading.Thread(target=page)
+    pager.start()
+    master, terminal = pty.openpty()
+    with os.fdopen(terminal, "w", encoding="ascii") as screen:
+        tell(begun_with, MORE_THAN_A_PIPE_HOLDS, screen if at == "a terminal" else begun_with)
+    begun_with.close()
+    pager.join()
+    os.close(master)
+    assert (heard.decode() == MORE_THAN_A_PIPE_HOLDS) == (at == "a terminal")
+
+
 def test_a_reader_that_has_gone_is_no_error(pipe: Tuple[int, TextIO]) -> None:
     reading, begun_with = pipe
     os.close(reading)
@@ -111,7 +134,7 @@ def test_what_a_locale_cannot_say_is_replaced(pipe: Tuple[int, TextIO]) -> None:
 
 
 def test_without_a_standard_output_there_is_none() -> None:
-    assert patient(None) is None
+    assert patient(None, None) is None
 
 
 @pytest.mark.parametrize("reader", ["deaf", "gone"])

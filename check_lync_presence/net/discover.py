@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from itertools import groupby, islice
-from typing import TYPE_CHECKING, Callable, Dict, Iterable, Iterator, List, Tuple
+from typing import TYPE_CHECKING, Callable, Dict, Iterable, Iterator, List, Set, Tuple
 
 from ..value import NamedTuple
 from .deadline import Deadline
@@ -96,6 +96,7 @@ async def discover(domain: str, target: str, transport: str, pick: Pick, deadlin
     answers = await together(*(_look_up(resolver, owner, limit, patience) for owner in owners), grace=deadline.limit)
 
     services: Dict[Tuple[str, int], Service] = {}
+    offered: Set[Tuple[str, int]] = set()
     remarks: List[str] = []
     faults: Dict[str, List[str]] = {}
     for record, answer in zip(records, answers):
@@ -106,6 +107,7 @@ async def discover(domain: str, target: str, transport: str, pick: Pick, deadlin
         remarks += [f"{name} names {text}: not used." for text in refused]
         if answer.fault not in ("", _NONE):
             remarks.append(f"{name} cannot be looked up: {answer.fault}.")
+        offered.update((each.host, each.port) for each in usable)
         for chosen in islice(_in_order(usable, pick), MAX_SERVICES):
             services.setdefault((chosen.host, chosen.port), Service(name, chosen.host, chosen.port))
         if not usable:
@@ -113,6 +115,8 @@ async def discover(domain: str, target: str, transport: str, pick: Pick, deadlin
             faults.setdefault(answer.fault or only, []).append(record)
     if not services:
         raise ResolveError(f"{failed}: " + "; ".join(f"{why} ({', '.join(where)})" for why, where in faults.items()))
+    if len(offered) > MAX_SERVICES:
+        remarks.append(f"Of the {len(offered)} servers of {domain} only the best {MAX_SERVICES} are tried.")
     return Discovery(tuple(services.values())[:MAX_SERVICES], tuple(remarks))
 
 

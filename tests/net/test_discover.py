@@ -209,6 +209,7 @@ def test_of_hundreds_of_servers_the_best_are_kept() -> None:
     hundreds = srv(*(f"{number} 0 5061 fe{number:03}.contoso.example." for number in reversed(range(400))))
     discovery = found({INTERNAL: hundreds, EDGE: srv("0 0 443 sip.contoso.example.")})
     assert places(discovery) == [f"fe{number:03}.contoso.example:5061" for number in range(MAX_SERVICES)]
+    assert discovery.remarks == ("Of the 401 servers of contoso.example only the best 32 are tried.",)
 
 
 # ---------------------------------------------------------------- what is trusted
