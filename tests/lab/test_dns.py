@@ -383,5 +383,5 @@ def test_of_hundreds_of_servers_without_an_address_a_few_are_named(host: Host, s
     }
     done = asks(host, {**scripts, **addresses("sip")}, *arguments_for(servers, "--discover"))
     assert done.code == 0, done.stdout
-    assert beside_the_point(done)[3] == "28 more servers have no address."
+    assert beside_the_point(done)[4] == "28 more servers have no address."
     assert len(done.stdout.encode()) < 1024
