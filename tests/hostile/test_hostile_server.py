@@ -201,6 +201,23 @@ def test_renegotiation_that_the_server_asks_for_is_not_endless(tmp_path: Path) -
     assert "Register failed" in done.first_line
 
 
+def test_session_tickets_without_end_leave_the_deadline_in_force(tmp_path: Path) -> None:
+    tls = Tls(tmp_path)
+    done = against(tls.tickets, tmp_path, "--ca-file", str(tls.ca_file), timeout=SHORT)
+    assert done.code == 2
+    assert "Register failed" in done.first_line
+    assert "No answer to REGISTER" in done.first_line
+
+
+def test_requests_to_begin_the_handshake_anew_have_an_end(tmp_path: Path) -> None:
+    hello_request = b"\x16\x03\x03\0\x04" + b"\0\0\0\0"
+    ca_file = str(Tls(tmp_path).ca_file)
+    flood = hello_request * 10_000
+    done = against(lambda sock: endlessly(sock, b"", flood), tmp_path, "--ca-file", ca_file, timeout=SHORT)
+    assert done.code == 2
+    assert "TLS handshake" in done.first_line
+
+
 # ------------------------------------------------------------------- sign-in
 
 
