@@ -258,17 +258,14 @@ class DatagramConnection(Connection):
     async def receive(self, deadline: Deadline) -> bytes:
         """The next datagram. Raises TransportError, TimeoutError."""
         while True:
-            if not deadline.remaining:
-                raise TimeoutError
             try:
-                data = self._sock.recv(READ_SIZE)
-            except BlockingIOError:
-                await ready(self._sock, READ, deadline)
+                data = await _receive(self._sock, deadline)
+            except TimeoutError:
+                raise
             except OSError as error:
                 raise UnreachableError(f"cannot reach {self.peer}: {_reason(error)}") from None
-            else:
-                if data:
-                    return data
+            if data:
+                return data
 
 
 def open_datagrams(addresses: Sequence[Address]) -> DatagramConnection:
@@ -358,12 +355,12 @@ async def _send(sock: socket.socket, data: bytes, deadline: Deadline) -> None:
 
 async def _receive(sock: socket.socket, deadline: Deadline) -> bytes:
     while True:
+        # Others get their turn first: a server that never pauses keeps nobody from his own.
+        await ready(sock, READ, deadline)
         if not deadline.remaining:
-            raise TimeoutError  # where there is always something to read nobody else looks at the clock
-        try:
+            raise TimeoutError
+        with contextlib.suppress(BlockingIOError):
             return sock.recv(READ_SIZE)
-        except BlockingIOError:
-            await ready(sock, READ, deadline)
 
 
 def tls_error(error: OSError, address: Address, server_name: str, deadline: Deadline) -> TlsError:
