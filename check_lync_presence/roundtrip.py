@@ -510,6 +510,8 @@ class RoundTrip:
             detail = []
             if endpoint.unreadable:
                 detail.append(f"a notification could not be read ({endpoint.unreadable})")
+            elif endpoint.agent.garbled is not None:
+                detail.append(f"a datagram could not be read ({endpoint.agent.garbled})")
             elif endpoint.unread:
                 detail.append(f"{endpoint.unread} other notification(s) arrived")
             elif endpoint.mute:

@@ -16,7 +16,7 @@ from ..settings import Account
 from ..sip.dialog import Dialog
 from ..sip.message import Header, Message, Request, Response
 from ..sip.uri import AddressError, parse_name_addr, same_address, split_list
-from ..useragent import UserAgent
+from ..useragent import UserAgent, newest
 from ..value import NamedTuple
 from . import categories
 from .categories import Publication, SelfPresence
@@ -31,6 +31,7 @@ _ENHANCED = "msrtc-event-categories"
 
 MAX_SKEW = 300.0  # MS-SIPAE: Kerberos tolerates 5 minutes, NTLM 15
 MAX_HEARD = 100  # notifications that are kept: what was told of another marker may be asked for later
+MAX_HEARD_OCTETS = 1024 * 1024  # the same, of all their bodies, which are read again once the time is over
 TIMER_N = 32.0  # RFC 6665 4.1.2.4: 64 × T1 for the notification that belongs to a subscription
 
 # What a server may answer to an instance number that it does not like; anything else is not about the number.
@@ -190,7 +191,7 @@ class LyncEndpoint:
             return
         while True:
             request = await self.agent.notification(self._subscription, deadline)
-            self._heard = [*self._heard[1 - MAX_HEARD :], request]
+            self._heard = newest([*self._heard, request], MAX_HEARD, MAX_HEARD_OCTETS)
             if _shows(request, presentity, marker):
                 return
             self.unread += 1

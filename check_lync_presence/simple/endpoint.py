@@ -20,13 +20,14 @@ from ..sip.dialog import Dialog
 from ..sip.message import CHALLENGE_HEADER, CREDENTIALS_HEADER, Header, Request, Response
 from ..sip.multipart import parse_content_type
 from ..sip.uri import split_list
-from ..useragent import UserAgent
+from ..useragent import UserAgent, newest
 from . import pidf
 from .identity import digest_user
 
 EXPIRES = 120  # seconds; what a killed run leaves behind ends by itself after that
 MAX_EXPIRES = 86400  # a server that insists on more than a day is not followed
 MAX_HEARD = 100  # notifications that are kept: what was told of another marker may be asked for later
+MAX_HEARD_OCTETS = 1024 * 1024  # the same, of all their bodies, which are read again once the time is over
 LAST_NOTIFY_LIMIT = 1.0  # seconds; it comes with the answer to the request that ends the subscription
 MAX_ROUNDS = 3  # challenges to one request: one of a proxy, one of the server, one stale nonce
 
@@ -125,7 +126,7 @@ class SimpleEndpoint:
             return
         while True:
             request = await self.agent.notification(self._subscription, deadline)
-            self._heard = [*self._heard[1 - MAX_HEARD :], request]
+            self._heard = newest([*self._heard, request], MAX_HEARD, MAX_HEARD_OCTETS)
             if _shows(request, presentity, marker):
                 return
             self._end_of_subscription(request)

@@ -23,6 +23,7 @@ from check_lync_presence.sip.transaction import response_to
 
 from ..commands import ANN_PASSWORD, BEN_PASSWORD
 from ..loopback import Server, Wire, until_closed
+from ..simple import tiny_server as tiny_simple
 from ..tiny_pool import ROAMING, Session, TinyPool, presence
 from ..transcripts import POOL
 from .attack import SHORT, TIMEOUT, Attacked, attacked
@@ -436,6 +437,34 @@ def test_ten_thousand_requests_that_want_an_answer_do_not_keep_it_from_its_verdi
     done = told(tmp_path, flood, "--notify-timeout", "1")
     assert done.code == 2
     assert re.search("notification is not received|half a message", done.stdout)  # whatever the deadline met
+
+
+@pytest.mark.parametrize("when", ["before the answer", "behind it"])
+def test_hundreds_of_the_largest_notifications_take_neither_time_nor_memory(tmp_path: Path, when: str) -> None:
+    head, tail = tiny_simple.presence("something else").split(b"</presence>")
+    # As long as a body may be, and whether the marker is in it can only be told from the whole.
+    body = head + b"<b>&#65;</b>" + b"<a>" + b"x" * (MIB - 1000) + b"</a></presence>" + tail
+
+    class Flooding(tiny_simple.TinyServer):
+        def knows(self, request: Request) -> bool:
+            return True
+
+        def published(self, request: Request) -> None:
+            pass
+
+        def on_subscribe(self, session: tiny_simple.Session, request: Request) -> None:
+            session.subscription = request
+            if when == "behind it":
+                self.accept(session, request)
+            for _ in range(300 if request.get("Expires") != "0" else 0):
+                self.notify(session, body)
+            if when == "before the answer":
+                self.accept(session, request)
+
+    with Flooding() as server:
+        done = attacked(tmp_path, server.server.port, "--protocol", "simple", "--notify-timeout", "1", timeout=20)
+    assert done.code == 2
+    assert "Presence notification is not received within 1 secs" in done.first_line
 
 
 # ----------------------------------------------------------------- documents
