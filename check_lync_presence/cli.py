@@ -283,7 +283,8 @@ def settings_from(arguments: argparse.Namespace, sources: Sources) -> Settings:
     section = accounts.section(target) if accounts is not None else None
     if section is None and not both_named:
         raise SettingsError(_no_section(target, accounts))
-    keys = _checked_keys(section or {}, accounts)
+    shared = accounts.defaults if accounts is not None else {}
+    keys = _checked_keys(shared if section is None else section, accounts)
     values = _Values(arguments, keys, accounts.path if accounts is not None else "")
 
     elsewhere = _elsewhere(values, arguments, accounts, target)
@@ -309,6 +310,8 @@ def settings_from(arguments: argparse.Namespace, sources: Sources) -> Settings:
         minimum=values.choice("tls_min"),
         insecure=values.flag("insecure"),
     )
+    if tls.client_key is not None and tls.client_cert is None:
+        raise SettingsError(f"{values.name('client_key')} goes with a certificate; name it with --client-cert")
     if auth == "trusted-server":
         _check_trusted_server(values, transport, tls)
     elif auth == "tls-dsk" or publisher.certificate is not None or subscriber.certificate is not None:
@@ -319,10 +322,10 @@ def settings_from(arguments: argparse.Namespace, sources: Sources) -> Settings:
     if values.given_on_command_line("front_ends_critical") and scope != "all_front_ends":
         raise SettingsError("--front-ends-critical counts the front ends of --all-front-ends; give both")
     report, trace = values.text("report"), values.text("trace")
-    if report is not None and report == trace:
+    if report is not None and trace is not None and os.path.realpath(report) == os.path.realpath(trace):
         raise SettingsError(f"{values.name('report')} and {values.name('trace')} are the same file, {report}")
     directory = _directory(values, sources)
-    connect = _connect(values.text("connect"), port) if way == "connect" else None
+    connect = _connect(values.text("connect"), port, values.name("connect")) if way == "connect" else None
     family = {None: None, "ipv4": 4, "ipv6": 6}[_one_of(values, "ipv4", "ipv6")]
     _check_family(connect[0] if connect is not None else target, family)
     return Settings(
@@ -348,7 +351,11 @@ def settings_from(arguments: argparse.Namespace, sources: Sources) -> Settings:
         discover=way == "discover",
         all_front_ends=scope == "all_front_ends",
         subscriber_target=values.host("subscriber_target") if scope == "subscriber_target" else None,
-        subscriber_connect=_connect(elsewhere.in_file("connect"), port) if elsewhere is not None else None,
+        subscriber_connect=(
+            _connect(elsewhere.in_file("connect"), port, elsewhere.name_in_file("connect"))
+            if elsewhere is not None
+            else None
+        ),
         report=report,
         trace=trace,
         krb5_config=tuple(filter(None, (environment.get("KRB5_CONFIG") or SYSTEM_KRB5).split(":"))),
@@ -369,11 +376,10 @@ def _check_typed(arguments: argparse.Namespace) -> None:
             typed.seconds(option.key)
     for level in ("warning", "critical"):
         _ranges(typed, level)
-    _connect(typed.text("connect"), typed.port() or 0)
+    _connect(typed.text("connect"), typed.port() or 0, typed.name("connect"))
     for role in ("publisher", "subscriber"):
-        address = typed.text(role)
-        if address is not None:
-            sip_address(address)
+        typed.address(role)
+    typed.text("accounts")
 
 
 def _protocol(values: _Values, auth: str) -> str:
@@ -445,6 +451,9 @@ class _Values:
         """How an error names the place of a value."""
         if self._arguments.get(key) is not None:
             return max(self._options[key].names, key=len)
+        return self.name_in_file(key)
+
+    def name_in_file(self, key: str) -> str:
         return f"{key} in {self._path}"
 
     def given_on_command_line(self, key: str) -> bool:
@@ -491,6 +500,10 @@ class _Values:
         text = self.text(key)
         return None if text is None else _host(text, self.name(key))
 
+    def address(self, role: str) -> Optional[str]:
+        text = self.text(role)
+        return None if text is None else _address(text, self.name(role))
+
     def count(self, key: str) -> int:
         given = self._arguments.get(key)
         text = str(given) if given is not None else self.in_file(key) or "0"
@@ -500,10 +513,8 @@ class _Values:
 
     def seconds(self, key: str) -> float:
         text = self.text(key) or ""
-        try:
-            seconds = float(text)
-        except ValueError:
-            seconds = 0.0
+        # float() takes more than what a number of seconds looks like: 1_0, and the digits of other scripts.
+        seconds = float(text) if text.isascii() and text.replace(".", "", 1).isdigit() else 0.0
         if not 0 < seconds <= MAX_TIME:
             raise SettingsError(
                 f"{self.name(key)} is {text!r}; it takes seconds, more than 0 and at most {MAX_TIME:.0f}"
@@ -553,14 +564,13 @@ def _checked_keys(section: Dict[str, str], accounts: Optional[AccountsFile]) -> 
 
 
 def _account(role: str, values: _Values, sources: Sources, auth: str) -> Account:
-    given = values.text(role)
-    if given is None:
+    uri = values.address(role)
+    if uri is None:
         raise SettingsError(f"there is no {role}; name one with --{role}, or as {role} = sip:… in the accounts file")
-    uri = sip_address(given)
     # Another user's logon name and password from the file must not be tried on a user named on the command line: it
     # would lock somebody out.
     in_file = values.in_file(role)
-    same = in_file is not None and sip_address(in_file).lower() == uri.lower()
+    same = in_file is not None and _address(in_file, values.name_in_file(role)).lower() == uri.lower()
     use_file = same or not values.given_on_command_line(role)
     user = values.text(f"{role}_user") if use_file or values.given_on_command_line(f"{role}_user") else None
     keytab = _keytab(role, values, use_file, auth)
@@ -720,6 +730,13 @@ def _host(text: str, name: str) -> str:
     return host if ":" in host else host.rstrip(".").lower()
 
 
+def _address(text: str, name: str) -> str:
+    try:
+        return sip_address(text)
+    except SettingsError as error:
+        raise SettingsError(f"{name}: {error}") from None
+
+
 def _check_family(host: str, family: Optional[int]) -> None:
     from .net.resolve import is_ip_literal
 
@@ -733,18 +750,18 @@ def _port(text: str, name: str) -> int:
     return int(text)
 
 
-def _connect(text: Optional[str], default_port: int) -> Optional[Tuple[str, int]]:
+def _connect(text: Optional[str], default_port: int, name: str) -> Optional[Tuple[str, int]]:
     if text is None:
         return None
     host, port = text, ""
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         if not bracket or rest[:1] not in ("", ":"):
-            raise SettingsError(f"--connect is {text!r}; write an IPv6 address with its port as [::1]:5061")
+            raise SettingsError(f"{name} is {text!r}; write an IPv6 address with its port as [::1]:5061")
         port = rest[1:]
     elif text.count(":") == 1:
         host, _, port = text.partition(":")
-    return _host(host, "--connect"), _port(port, "the port of --connect") if port else default_port
+    return _host(host, name), _port(port, f"the port of {name}") if port else default_port
 
 
 def _ranges(values: _Values, level: str) -> Dict[str, str]:

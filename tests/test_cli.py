@@ -115,6 +115,7 @@ def test_without_arguments_the_first_thing_to_do_is_said(home: str) -> None:
             ["-H", POOL, "--accounts", "/nowhere/accounts.ini"],
             "cannot read the accounts file /nowhere/accounts.ini: No such",
         ),
+        (["-H", POOL, "--accounts", ""], "--accounts is empty"),
         (["-H", POOL, "--accounts", "/"], "cannot read the accounts file /: Is a directory"),
         (["-H", POOL, "--accounts", "/dev/null"], "/dev/null is not a regular file"),
     ],
@@ -412,7 +413,29 @@ def test_the_name_of_an_activity_has_more_than_one_writing(name: str) -> None:
 
 
 @pytest.mark.parametrize("option", ["--timeout", "--notify-timeout"])
-@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "-inf", "soon", "", "3601", "0x10", "5 s", "1e9", "-0.0"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0",
+        "-1",
+        "nan",
+        "inf",
+        "-inf",
+        "soon",
+        "",
+        "3601",
+        "0x10",
+        "5 s",
+        "1e9",
+        "-0.0",
+        "1_0",
+        "٣",
+        "1e1",
+        "+5",
+        ".",
+        " 5",
+    ],
+)
 def test_bad_seconds_are_refused(option: str, text: str) -> None:
     assert refused(f"{option}={text}").startswith(f"{option} is ")
 
@@ -1006,6 +1029,7 @@ def test_every_option_can_be_set_in_the_file(tmp_path: Path, key: str, writing: 
     value = str(keytab) if value == "KEYTAB" else value
     if text == "CERTIFICATE":
         text = str(certificate_file(tmp_path / "eve.pem", "eve@contoso.example"))
+    if key.endswith("_key"):
         lines[key.replace("_key", "_cert")] = text
     lines[key] = text.replace("SECRET", str(secret)).replace("KEYTAB", str(keytab))
     if writing == "hyphens":
@@ -1070,6 +1094,7 @@ def test_the_way_to_sign_in_says_what_the_server_speaks(arguments: List[str], pr
         ),
         (["--auth", "ntlm", "--subscriber-key", "/k"], "--subscriber-key goes with --auth tls-dsk, not with ntlm"),
         (["--publisher-key", "/k"], "--publisher-key goes with a certificate; name it with --publisher-cert"),
+        (["--client-key", "/k"], "--client-key goes with a certificate; name it with --client-cert"),
         (["--subscriber-keytab", "/dev/null"], "the subscriber's keytab /dev/null is not a regular file"),
     ],
 )
@@ -1265,6 +1290,41 @@ def test_two_families_in_the_file_are_refused(tmp_path: Path) -> None:
         of_file(tmp_path, "ipv4 = yes\nipv6 = yes\n")
 
 
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("connect = a b\n", "connect in {} is 'a b', which is no host name"),
+        ("connect = [::1\n", "connect in {} is '[::1'; write an IPv6 address"),
+        ("connect = fe01:0\n", "the port of connect in {} is '0'"),
+        ("client_key = k.pem\n", "client_key in {} goes with a certificate"),
+        ("subscriber_target = pool02.contoso.example\n[pool02.contoso.example]\nconnect = a b\nsubscriber = c@d\n"
+         "subscriber_password = x\n", "connect in {} is 'a b'"),
+    ],
+)  # fmt: skip
+def test_a_wrong_place_or_file_in_the_file_is_not_blamed_on_the_command_line(
+    tmp_path: Path, lines: str, words: str
+) -> None:
+    with pytest.raises(SettingsError) as error:
+        of_file(tmp_path, lines)
+    assert str(error.value).startswith(words.format(tmp_path / "accounts.ini"))
+
+
+@pytest.mark.parametrize("arguments", [(), ("--publisher", "sip:eve@contoso.example")])
+def test_a_wrong_address_in_the_file_names_the_key_and_the_file(tmp_path: Path, arguments: Tuple[str, ...]) -> None:
+    path = file_with(tmp_path, TWO_USERS.replace("sip:ann@contoso.example", "foo"))
+    with pytest.raises(SettingsError) as error:
+        settings("-H", POOL, "--accounts", str(path), *arguments)
+    assert str(error.value).startswith(f"publisher in {path}: 'foo' is not a user's SIP address")
+
+
+def test_the_same_file_for_the_page_and_the_trace_is_refused_however_it_is_written(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    page = str(tmp_path / "x")
+    for trace in (page, f"{tmp_path}/./x", f"{tmp_path}/link/x"):
+        assert refused("--report", page, "--trace", trace).startswith("--report and --trace are the same file, ")
+    assert settings("-H", POOL, *USERS, "--report", page).trace is None
+
+
 def test_an_empty_value_is_as_good_as_none(tmp_path: Path) -> None:
     found = of_file(tmp_path, "connect =\nwarning =\nport =\nca_file =\n")
     assert (found.connect, found.thresholds.warning, found.port, found.tls.ca_file) == (None, {}, 5061, None)
@@ -1284,6 +1344,18 @@ def test_what_all_pools_share_stands_in_default_and_a_pool_can_differ(tmp_path: 
         ("sip:ann@contoso.example", 10.0),
         ("sip:ann@contoso.example", 20.0),
     ]
+
+
+def test_what_all_pools_share_holds_for_a_pool_without_a_section_and_its_users_do_not(tmp_path: Path) -> None:
+    text = f"[DEFAULT]\n{TWO_USERS}timeout = 20\nwarning = 5\nca_file = ca.pem\n[pool02.contoso.example]\nwarning = 9\n"
+    path = write_accounts(tmp_path / "accounts.ini", text)
+    others = ("--publisher", "eve@contoso.example", "--subscriber", "dan@contoso.example")
+    found = settings("-H", POOL, "--accounts", str(path), *others)
+    assert (found.timeout, found.thresholds.warning, found.tls.ca_file) == (20.0, {"latency": "5"}, "ca.pem")
+    assert (found.publisher.uri, found.publisher.user) == ("sip:eve@contoso.example", "eve@contoso.example")
+    assert found.secrets == (ANN_PASSWORD, BEN_PASSWORD)
+    with pytest.raises(SettingsError, match="there is no password for the publisher"):
+        settings("-H", POOL, "--accounts", str(path), *others, env={})
 
 
 def test_default_alone_is_no_section_for_a_pool(tmp_path: Path) -> None:
