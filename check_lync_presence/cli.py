@@ -32,6 +32,7 @@ from .settings import (
     read_accounts_file,
     read_private_octets,
     sip_address,
+    user_name,
 )
 from .stop import Stopped, finish_anyway, watch_for_sigterm
 
@@ -49,6 +50,7 @@ _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})\Z")
 # Compiled where they are needed, which is not in every run.
 _NUMBER = r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?"
 _RANGE = rf"@?(?:(?:~|{_NUMBER})?:)?(?:{_NUMBER})?\Z"
+_BARE_IPV6_URI = r"(ldaps?://)([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)(/?)\Z"
 _LDAP_URI = r"ldaps?://(\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]|[A-Za-z0-9_.-]+)(?::([0-9]+))?/?\Z"
 _TRUE, _FALSE = ("1", "yes", "true", "on"), ("0", "no", "false", "off")
 
@@ -176,13 +178,30 @@ def _leave_no_core_dump() -> None:
 
 def _arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = _parser()
-    arguments, unknown = parser.parse_known_args(argv)
+    arguments, unknown = parser.parse_known_args(_joined(sys.argv[1:] if argv is None else argv, parser))
     if unknown:
         # argparse would show all that it does not know, and behind --publisher-password stands a password.
         name = unknown[0].partition("=")[0]
-        hint = _near(name, parser._option_string_actions) or f"; {PROGRAM} --help lists the options"
+        if name.startswith("--pass"):
+            hint = "; passwords go into --publisher-password-file and --subscriber-password-file, or the accounts file"
+        else:
+            hint = _near(name, parser._option_string_actions) or f"; {PROGRAM} --help lists the options"
         raise SettingsError(f"unknown argument {name}{hint}")
     return arguments
+
+
+def _joined(argv: Sequence[str], parser: argparse.ArgumentParser) -> List[str]:
+    """The arguments, each negative value in one word with its option: argparse would take -4:5 for the option -4."""
+    options = parser._option_string_actions
+    joined: List[str] = []
+    for word in argv:
+        option = options.get(joined[-1]) if joined else None
+        negative = word[:1] == "-" and word[1:2].isdigit() and word not in options
+        if negative and option is not None and option.nargs is None:
+            joined[-1] += f"={word}" if joined[-1].startswith("--") else word
+        else:
+            joined.append(word)
+    return joined
 
 
 def _near(word: str, known: Iterable[str]) -> str:
@@ -527,19 +546,28 @@ class _Values:
 
 
 def _accounts_file(path: Optional[str], environment: Mapping[str, str], needed: bool) -> Optional[AccountsFile]:
-    path = path or environment.get("CHECK_LYNC_PRESENCE_ACCOUNTS") or None
     if path is not None:
         return read_accounts_file(path)
-    # HOME may be another user's when a daemon started us: what cannot be looked at does not exist.
-    home = environment.get("HOME", "")
-    candidates = [os.path.join(home, ".config", PROGRAM, "accounts.ini")] if home else []
-    candidates.append(SYSTEM_ACCOUNTS)
-    found = next((candidate for candidate in candidates if os.path.exists(candidate)), None)
-    if found is not None:
-        return read_accounts_file(found)
+    named, home = environment.get("CHECK_LYNC_PRESENCE_ACCOUNTS", ""), environment.get("HOME", "")
+    in_home = os.path.join(home, ".config", PROGRAM, "accounts.ini") if home else ""
+    candidates = list(filter(None, (named, in_home, SYSTEM_ACCOUNTS)))
+    hidden = ""
+    for candidate in candidates:
+        try:
+            os.stat(candidate)
+        except PermissionError:
+            # HOME may be another user's when a daemon started us: what cannot be looked at does not exist.
+            if candidate == named:
+                return read_accounts_file(named)
+            hidden = f"; {candidate} may not be looked at by this user ({user_name(os.geteuid())})"
+        except OSError:
+            continue
+        else:
+            return read_accounts_file(candidate)
     if needed:
+        remedy = f"run this as one who may (runuser -u nagios -- {PROGRAM} …), " if hidden else ""
         raise SettingsError(
-            "there is no accounts file (" + ", ".join(candidates) + "); name one with --accounts, "
+            f"there is no accounts file ({', '.join(candidates)}){hidden}; {remedy}name one with --accounts, "
             "or name two users with --publisher and --subscriber"
         )
     return None
@@ -559,6 +587,9 @@ def _checked_keys(section: Dict[str, str], accounts: Optional[AccountsFile]) -> 
     for key in section:
         if key.replace("-", "_") not in known:
             path = accounts.path if accounts is not None else ""
+            options = {option.key for option in (*all_options(), *ABOUT.options)}
+            if key.replace("-", "_") in options:
+                raise SettingsError(f"{path} has the key {key!r}, which belongs on the command line")
             raise SettingsError(f"{path} has the unknown key {key!r}{_near(key, known)}")
     return {key.replace("-", "_"): value for key, value in section.items()}
 
@@ -644,6 +675,7 @@ def _directory(values: _Values, sources: Sources) -> Optional[DirectorySettings]
     uris = values.list("ldap_uri")
     if not uris:
         return None
+    uris = [_bracketed(uri) for uri in uris]
     for uri in uris:
         _check_ldap_uri(uri, values.name("ldap_uri"))
     bind = values.text("ldap_bind")
@@ -673,6 +705,14 @@ def _directory(values: _Values, sources: Sources) -> Optional[DirectorySettings]
     )
 
 
+def _bracketed(uri: str) -> str:
+    """An IPv6 address has brackets in a URI, and NRPE lets none pass."""
+    from .net.resolve import is_ip_literal
+
+    found = re.match(_BARE_IPV6_URI, uri, re.IGNORECASE)
+    return "{}[{}]{}".format(*found.groups()) if found is not None and is_ip_literal(found.group(2)) else uri
+
+
 def _check_ldap_uri(uri: str, name: str) -> None:
     found = re.match(_LDAP_URI, uri, re.IGNORECASE)
     if "@" in uri:  # what is in front of it may be a password
@@ -681,7 +721,8 @@ def _check_ldap_uri(uri: str, name: str) -> None:
             "--ldap-bind and --ldap-password-file"
         )
     if found is None:
-        raise SettingsError(f"{name} is {uri!r}; write it as ldaps://dc01.contoso.example")
+        hint = ", an IPv6 address with its port as ldaps://[::1]:636" if uri.count(":") > 2 else ""
+        raise SettingsError(f"{name} is {uri!r}; write it as ldaps://dc01.contoso.example{hint}")
     host, port = found.groups()
     _host(host, name)
     if port is not None:
@@ -781,15 +822,19 @@ def _ranges(values: _Values, level: str) -> Dict[str, str]:
         if not equals or label not in ACTIVITY_LABELS:
             names = ", ".join(ACTIVITY_LABELS)
             raise SettingsError(f"{values.name(key)} is {item!r}; write it as NAME=RANGE, NAME being one of {names}")
-        ranges[label] = _range(text, values.name(key))
+        ranges[label] = _range(text, values.name(key), item[: len(item) - len(text)])
     return ranges
 
 
-def _range(text: str, name: str) -> str:
+def _range(text: str, name: str, before: str = "") -> str:
+    """A range that the library can read. `before` stands in front of it in the option's value."""
     start, _, end = text.lstrip("@").rpartition(":")
     wrong = not text or not re.match(_RANGE, text) or text.endswith("@")
     if not wrong and end and start != "~":
         wrong = float(start or 0) > float(end)
     if wrong:
-        raise SettingsError(f"{name} is {text!r}, which is no range; write 5, 10:, ~:5, 5:10 or @5:10")
+        shown = f"{name} is {before + text!r}, which is no range"
+        if text.startswith("/") and ":" in text:
+            raise SettingsError(f"{shown}: the shell has replaced the ~; write '{before}~:{end}' in quotes")
+        raise SettingsError(f"{shown}; write 5, 10:, ~:5, 5:10 or @5:10")
     return text

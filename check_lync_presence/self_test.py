@@ -30,7 +30,7 @@ from .net.transport import TcpError, TlsError, open_connection
 from .outcome import REGISTER, Cause, Failure, Outcome, PresenceError
 from .plugin import ROOM, SECONDS_PER_DAY, Judgement, Subject, ready
 from .report.text import clean
-from .settings import Account, Settings
+from .settings import Account, Settings, user_name
 from .stop import Stopped, finish_anyway
 from .value import NamedTuple
 from .verify import state_of
@@ -238,17 +238,8 @@ def _failure(cause: Cause, text: str, detail: str = "") -> Failure:
 def _permissions(path: str) -> str:
     with contextlib.suppress(OSError):
         status = os.stat(path)
-        return f", mode {stat.S_IMODE(status.st_mode):04o}, owner {_user(status.st_uid)}"
+        return f", mode {stat.S_IMODE(status.st_mode):04o}, owner {user_name(status.st_uid)}"
     return ""
-
-
-def _user(uid: int) -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
 
 
 class _State(nagiosplugin.Context):

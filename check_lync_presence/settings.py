@@ -271,6 +271,16 @@ def read_accounts_file(path: str) -> AccountsFile:
     return AccountsFile(path, sections, dict(parser.defaults()))
 
 
+def user_name(uid: int) -> str:
+    """The name of a user of this machine; his number where he has none."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
 def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)  # a pipe that nobody writes to would be waited for until the timeout
 

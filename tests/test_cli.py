@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.metadata
 import os
 import platform
+import pwd
 import pyexpat
 import resource
 import signal
@@ -103,10 +105,16 @@ def test_without_arguments_the_first_thing_to_do_is_said(home: str) -> None:
         (["-H", POOL, "pool02"], "unknown argument pool02;"),
         (["--targ", POOL], "unknown argument --targ; did you mean --target?"),
         (["-H", POOL, "--insec"], "unknown argument --insec"),
+        (
+            ["--password", ANN_PASSWORD],
+            "unknown argument --password; passwords go into --publisher-password-file and --sub",
+        ),
+        ([f"--password={ANN_PASSWORD}"], "unknown argument --password; passwords go into --publisher-password-file"),
         (["--publisher-password", ANN_PASSWORD], "--publisher-password; did you mean --publisher-password-file?"),
         ([f"--publisher-password={ANN_PASSWORD}"], "unknown argument --publisher-password"),
         (["-H"], "-H/--target: expected one argument"),
-        (["-t", "-1"], "-t/--timeout: expected one argument"),
+        (["-t", "-4"], "-t/--timeout: expected one argument"),
+        (["-H", POOL, "-t", "-1"], "--timeout is '-1'; it takes seconds"),
         (["-H", ""], "-H is ''"),
         (["-H", "pool 01"], "which is no host name and no address"),
         (["-H", f"{POOL}:5061"], "a port goes to --port"),
@@ -164,6 +172,13 @@ def test_an_unknown_key_is_named_with_what_was_meant(tmp_path: Path) -> None:
     path = write_accounts(tmp_path / "accounts.ini", ACCOUNTS + "notify_timout = 5\n")
     text = usage_error(run_check("-H", POOL, "--accounts", str(path)))
     assert text == f"{path} has the unknown key 'notify_timout'; did you mean notify_timeout?"
+
+
+@pytest.mark.parametrize("key", ["accounts", "target", "version", "help", "replay", "self-test", "verify_accounts"])
+def test_a_key_that_belongs_on_the_command_line_is_told_so(tmp_path: Path, key: str) -> None:
+    path = write_accounts(tmp_path / "accounts.ini", ACCOUNTS + f"{key} = 5\n")
+    text = usage_error(run_check("-H", POOL, "--accounts", str(path)))
+    assert text == f"{path} has the key {key!r}, which belongs on the command line"
 
 
 def test_a_file_that_is_not_ini_does_not_show_its_lines(tmp_path: Path) -> None:
@@ -383,6 +398,34 @@ def test_a_good_range_is_taken_as_it_was_typed_and_the_library_can_read_it(text:
     assert found.thresholds.warning == {"latency": text}
     assert found.thresholds.critical == {"notify": text}
     nagiosplugin.Range(text)
+
+
+@pytest.mark.parametrize("option", ["-w", "--warning"])
+@pytest.mark.parametrize("text", ["-1:5", "-4:", "-40:5", "-6.5:-6"])
+def test_a_negative_range_may_be_a_word_of_its_own(option: str, text: str) -> None:
+    found = settings("-H", POOL, *USERS, option, text, "-4")
+    assert (found.thresholds.warning, found.family) == ({"latency": text}, 4)
+
+
+@pytest.mark.parametrize(
+    ("argument", "shown", "remedy"),
+    [
+        ("--warning=/root:5", "/root:5", "~:5"),
+        ("--activity-warning=notify=/home/ann:1", "notify=/home/ann:1", "notify=~:1"),
+    ],
+)
+def test_a_range_that_the_shell_has_changed_is_recognised(argument: str, shown: str, remedy: str) -> None:
+    option = argument.partition("=")[0]
+    assert refused(argument) == (
+        f"{option} is '{shown}', which is no range: the shell has replaced the ~; write '{remedy}' in quotes"
+    )
+
+
+def test_a_bad_range_of_an_activity_is_shown_with_its_name() -> None:
+    assert refused("--activity-warning=notify=").startswith("--activity-warning is 'notify=', which is no range;")
+    assert refused("--activity-critical=notify=5:3").startswith(
+        "--activity-critical is 'notify=5:3', which is no range;"
+    )
 
 
 @many
@@ -814,7 +857,7 @@ def test_every_option_of_the_directory_can_be_given(tmp_path: Path) -> None:
             "ldap://dc01/DC=x",
             "ldaps://a b",
         ),
-        *("ldap://dc01\n", "ldap://dc01?x", "ldap://[::1", "ldap://::1", "ldap://[::::]"),
+        *("ldap://dc01\n", "ldap://dc01?x", "ldap://[::1", "ldap://::g", "ldap://[::::]", "ldap://::::"),
         *(
             "ldap://dc01:",
             "ldap://dc01:0",
@@ -843,6 +886,26 @@ def test_a_uri_with_a_password_in_it_is_refused_and_not_shown() -> None:
 )
 def test_a_uri_of_the_right_kind_is_taken(uri: str) -> None:
     assert of_directory("--ldap-uri", uri).uris == (uri,)
+
+
+@pytest.mark.parametrize(
+    ("uri", "taken"),
+    [
+        ("ldaps://::1", "ldaps://[::1]"),
+        ("LDAP://2001:db8::5/", "LDAP://[2001:db8::5]/"),
+        ("ldap://::ffff:192.0.2.1", "ldap://[::ffff:192.0.2.1]"),
+    ],
+)
+def test_an_ipv6_address_of_a_directory_needs_no_brackets(tmp_path: Path, uri: str, taken: str) -> None:
+    assert of_directory("--ldap-uri", uri).uris == (taken,)
+    found = of_file(tmp_path, f"ldap_uri = ldaps://dc01 {uri}\n").directory
+    assert found is not None
+    assert found.uris == ("ldaps://dc01", taken)
+
+
+def test_an_ipv6_address_and_a_port_that_cannot_be_told_apart_are_refused_with_the_remedy() -> None:
+    assert "an IPv6 address with its port as ldaps://[::1]:636" in refused("--ldap-uri", "ldaps://1:2:3:4:5:6:7:8:636")
+    assert "[::1]" not in refused("--ldap-uri", "ldaps://dc01:x")
 
 
 @pytest.mark.parametrize("arguments", [["--ldap-bind", "reader"], ["--ldap-auth", "simple"]])
@@ -1370,6 +1433,60 @@ def test_the_file_may_be_named_in_the_environment_or_stand_in_the_home_directory
     write_accounts(path, ACCOUNTS)
     assert settings("-H", POOL, env={"HOME": str(tmp_path)}).secrets == (ANN_PASSWORD, BEN_PASSWORD)
     assert settings("-H", POOL, env={"CHECK_LYNC_PRESENCE_ACCOUNTS": str(path)}).secrets[0] == ANN_PASSWORD
+
+
+def test_the_first_accounts_file_that_exists_is_taken(tmp_path: Path) -> None:
+    in_home = tmp_path / ".config" / "check_lync_presence" / "accounts.ini"
+    in_home.parent.mkdir(parents=True)
+    write_accounts(in_home, ACCOUNTS)
+    named = tmp_path / "named.ini"
+    env = {"HOME": str(tmp_path), "CHECK_LYNC_PRESENCE_ACCOUNTS": str(named)}
+    assert settings("-H", POOL, env=env).accounts_file == str(in_home)
+    write_accounts(named, ACCOUNTS)
+    assert settings("-H", POOL, env=env).accounts_file == str(named)
+    named.chmod(0o644)
+    with pytest.raises(SettingsError, match="has mode 0644"):
+        settings("-H", POOL, env=env)
+    named.unlink()
+    in_home.unlink()
+    with pytest.raises(SettingsError) as error:
+        settings("-H", POOL, env=env)
+    assert str(error.value).startswith(f"there is no accounts file ({named}, {in_home}, ")
+
+
+def may_not_be_looked_at(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make it so for root, too, who may enter every folder."""
+    stat = os.stat
+
+    def guarded(name: Any, *arguments: Any, **keywords: Any) -> os.stat_result:
+        if name == str(path):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
+        return stat(name, *arguments, **keywords)
+
+    monkeypatch.setattr(os, "stat", guarded)
+
+
+def test_an_accounts_file_that_this_user_may_not_look_at_is_passed_over_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / ".config" / "check_lync_presence" / "accounts.ini"
+    may_not_be_looked_at(path, monkeypatch)
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    with pytest.raises(SettingsError) as error:
+        settings("-H", POOL, env={"HOME": str(tmp_path)})
+    assert f"; {path} may not be looked at by this user ({user}); run this as one who may (runuser -u " in str(
+        error.value
+    )
+    assert settings("-H", POOL, *USERS, env={**PASSWORDS, "HOME": str(tmp_path)}).accounts_file is None
+
+
+def test_an_accounts_file_that_was_named_and_may_not_be_looked_at_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "accounts.ini"
+    may_not_be_looked_at(path, monkeypatch)
+    with pytest.raises(SettingsError, match=f"^cannot read the accounts file {path}: "):
+        settings("-H", POOL, *USERS, env={**PASSWORDS, "CHECK_LYNC_PRESENCE_ACCOUNTS": str(path)})
 
 
 def test_a_missing_role_is_named(tmp_path: Path) -> None:
