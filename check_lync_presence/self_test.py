@@ -22,7 +22,7 @@ from .diagnosis import diagnose
 from .diagnosis.accounts import sentence
 from .directory import DirectoryError, Finding, ask
 from .locate import Located, locate
-from .lockout import LockoutGuard
+from .lockout import LockoutGuard, why_not_kept
 from .net.deadline import Deadline
 from .net.resolve import Address, is_ip_literal
 from .net.tasks import run, together
@@ -103,8 +103,8 @@ class _Points(Subject):
         if folder is not None:
             self._add("state folder", nagiosplugin.Ok, folder)
         else:
-            tried = " or ".join(settings.state_folders)
-            text = f"Refused passwords cannot be remembered: make {tried} a folder that only this user may write to."
+            tried = why_not_kept(settings.state_folders)
+            text = f"Refused passwords cannot be remembered ({tried}): name a folder of this user with --state-dir."
             self._add("state folder", nagiosplugin.Warn, text)
         if os.geteuid() == 0:
             self._notes.append(

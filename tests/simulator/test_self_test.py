@@ -213,6 +213,7 @@ def test_a_state_folder_that_cannot_be_used_is_a_warning(accounts: Path, simulat
         *("--self-test", "--state-dir", str(accounts / "below-a-file")),
     )
     assert (checked(done).code, points(done)["state folder"]) == (1, "WARNING")
+    assert f"({accounts / 'below-a-file'}: Not a directory)" in said(done, "state folder")
 
 
 def test_a_public_accounts_file_is_unknown_as_in_a_run(self_test: Run, accounts: Path) -> None:
