@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import pwd
@@ -24,7 +25,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from check_lync_presence import __version__, cli, passwords
+from check_lync_presence import __version__, cli, passwords, plugin
 from check_lync_presence.options import Option, all_options
 from check_lync_presence.passwords import Sources
 from check_lync_presence.settings import DirectorySettings, Settings, SettingsError
@@ -730,9 +731,10 @@ def test_a_password_file_that_others_may_read_is_refused(tmp_path: Path) -> None
     assert "geheim" not in text
 
 
-def test_an_empty_password_file_is_no_password(tmp_path: Path) -> None:
-    secret = write_accounts(tmp_path / "secret", "")
-    assert "there is no password for the publisher" in refused("--publisher-password-file", str(secret))
+@pytest.mark.parametrize(("text", "fault"), [("", "is empty"), ("\n", "begins with an empty line")])
+def test_an_empty_password_file_is_named(tmp_path: Path, text: str, fault: str) -> None:
+    secret = write_accounts(tmp_path / "secret", text)
+    assert refused("--publisher-password-file", str(secret)) == f"the publisher's password file {secret} {fault}"
 
 
 def of_command(tmp_path: Path, command: str) -> str:
@@ -996,6 +998,35 @@ def test_the_bind_password_is_nowhere_in_the_printed_settings() -> None:
 def test_the_bind_password_is_in_no_usage_error(accounts: Path, wrong: List[str], verbosity: Tuple[str, ...]) -> None:
     arguments = ("-H", POOL, "--accounts", str(accounts), *DC, "--ldap-bind", "reader", *verbosity, *wrong)
     assert LDAP_PASSWORD not in usage_error(run_check(*arguments, LDAP_PASSWORD=LDAP_PASSWORD))
+
+
+@pytest.mark.parametrize("mode", [[], ["--self-test"]])
+def test_a_ca_file_of_the_directory_that_cannot_be_read_is_told_before_an_alarm(
+    accounts: Path, mode: List[str]
+) -> None:
+    where = ("-H", POOL, "--accounts", str(accounts), *DC, *NOWHERE)
+    text = usage_error(run_check(*where, *mode, "--ldap-ca-file", "/nowhere/ca.pem"))
+    assert text == "cannot read the CA file of the directory /nowhere/ca.pem: No such file or directory"
+
+
+@pytest.mark.parametrize("missing", ["gssapi", "cryptography"])
+def test_a_missing_extra_of_the_directory_is_told_before_an_alarm(
+    monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    asked_for: List[str] = []
+
+    def find_spec(name: str) -> Optional[str]:
+        asked_for.append(name)
+        return None if name == missing else name
+
+    monkeypatch.setattr(importlib.util, "find_spec", find_spec)
+    arguments = ("-H", POOL, *USERS, *DC, "--transport", "tcp", "--ldap-auth")
+    with pytest.raises(
+        SettingsError, match=r"^--ldap-auth kerberos needs: pip install 'check_lync_presence\[kerberos\]'$"
+    ):
+        plugin.ready(settings(*arguments, "kerberos"))
+    assert asked_for[-1] == missing
+    plugin.ready(settings(*arguments, "anonymous"))
 
 
 # ------------------------------------------------------ values of the accounts file
