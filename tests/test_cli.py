@@ -276,6 +276,12 @@ def test_closed_streams_do_not_change_the_verdict(arguments: List[str], code: in
     assert "internal error" not in done.stdout
 
 
+@pytest.mark.parametrize("extra", [{"PYTHONWARNINGS": "default"}, {"PYTHONWARNINGS": "error"}, {"PYTHONDEVMODE": "1"}])
+def test_warnings_that_the_environment_asks_for_do_not_reach_standard_error(extra: Dict[str, str]) -> None:
+    result = run_check("-H", POOL, *USERS, *NOWHERE, **PASSWORDS, **extra)
+    assert (result.code, result.stderr) == (2, "")
+
+
 def test_a_reader_that_has_gone_away_causes_no_complaint() -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "check_lync_presence"],
