@@ -278,7 +278,7 @@ def test_closed_streams_do_not_change_the_verdict(arguments: List[str], code: in
 
 @pytest.mark.parametrize("extra", [{"PYTHONWARNINGS": "default"}, {"PYTHONWARNINGS": "error"}, {"PYTHONDEVMODE": "1"}])
 def test_warnings_that_the_environment_asks_for_do_not_reach_standard_error(extra: Dict[str, str]) -> None:
-    result = run_check("-H", POOL, *USERS, *NOWHERE, **PASSWORDS, **extra)
+    result = run_check("-H", POOL, *USERS, *NOWHERE, limit=60, **{**PASSWORDS, **extra})
     assert (result.code, result.stderr) == (2, "")
 
 

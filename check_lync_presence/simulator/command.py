@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, NoReturn, Optional, Sequence,
 from .. import __version__
 from ..lync.kerberos import gss_api
 from ..settings import AccountsFile, SettingsError, pool_name, read_accounts_file
+from ..stdout import patient
 from ..user_certificates import require_extra
 from . import frontend, pool, simple
 from .accounts import users_of
@@ -49,6 +50,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run until SIGTERM or SIGINT. The exit status."""
+    sys.stdout = patient(sys.stdout, sys.stderr)
     try:
         options = _parser().parse_args(argv)
         if options.list_faults:

@@ -89,6 +89,18 @@ def test_list_faults_needs_nothing_else() -> None:
     assert "notification-never" in output
 
 
+@pytest.mark.parametrize("command", [[*COMMAND, "--list-faults"], [sys.executable, "contrib/drill/drill.py", "--list"]])
+def test_a_list_that_nobody_reads_to_its_end_causes_no_complaint(command: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=DEADLINE, cwd=ROOT, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        _, errors = process.communicate(timeout=DEADLINE)
+    assert (process.returncode, errors) == (0, b"")
+
+
 def test_without_trustme_the_extra_is_named(accounts: Path, tmp_path: Path) -> None:
     (tmp_path / "trustme.py").write_text("raise ImportError(name='trustme')\n")
     env = {**os.environ, "PYTHONPATH": str(tmp_path)}
