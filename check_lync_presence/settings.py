@@ -251,11 +251,14 @@ def read_private_octets(path: str, what: str, holds: str) -> bytes:
     return octets
 
 
-def read_accounts_file(path: str) -> AccountsFile:
-    """Read an accounts file. Raises SettingsError."""
+def read_accounts_file(path: str, inline_comments: bool = True) -> AccountsFile:
+    """Read an accounts file. Raises SettingsError. Without `inline_comments` they are part of the values."""
     text = read_private_file(path, "accounts file")
     parser = configparser.ConfigParser(
-        interpolation=None, delimiters=("=",), comment_prefixes=("#", ";"), inline_comment_prefixes=(";",)
+        interpolation=None,
+        delimiters=("=",),
+        comment_prefixes=("#", ";"),
+        inline_comment_prefixes=(";",) if inline_comments else None,
     )
     try:
         parser.read_string(text.lstrip("\ufeff"))
