@@ -10,7 +10,7 @@ import ssl
 import time
 from typing import List, Optional
 
-from .lockout import BACK_OFF, LockoutGuard, Refusal
+from .lockout import BACK_OFF, LockoutGuard, Refusal, why_not_kept
 from .net.deadline import Deadline
 from .outcome import REGISTER, Cause, Failure, Outcome
 from .roundtrip import World, presence_round_trip
@@ -64,8 +64,7 @@ def attempt(settings: Settings, context: Optional[ssl.SSLContext], world: World,
         return outcome
     remark = (
         f"The refusal of {' and '.join(not_remembered)} could not be remembered "
-        f"({' or '.join(settings.state_folders)} must be a folder of our own): "
-        "the next run will try again and may lock the account out."
+        f"({why_not_kept(settings.state_folders)}): the next run will try again and may lock the account out."
     )
     return outcome._replace(remarks=(*outcome.remarks, remark))
 

@@ -36,7 +36,7 @@ from .outcome import (
 )
 from .report.text import activity_log, clean, cmdlet_lines, front_end_lines, sip_log, what_failed
 from .roundtrip import World
-from .settings import Settings
+from .settings import DirectorySettings, Settings, SettingsError
 from .stop import Stopped, finish_anyway
 
 if TYPE_CHECKING:
@@ -136,7 +136,24 @@ def ready(settings: Settings) -> Tuple[Settings, Optional[ssl.SSLContext]]:
         from .user_certificates import require_extra
 
         require_extra()
+    if settings.directory is not None:
+        _check_directory(settings.directory)
     return settings, context
+
+
+def _check_directory(directory: DirectorySettings) -> None:
+    """What would be missed only in an alarm, when the directory is asked. Raises SettingsError."""
+    if directory.auth == "kerberos":
+        from importlib.util import find_spec
+
+        if not all(map(find_spec, ("gssapi", "cryptography"))):
+            raise SettingsError("--ldap-auth kerberos needs: pip install 'check_lync_presence[kerberos]'")
+    if directory.ca_file is not None:
+        try:
+            os.close(os.open(directory.ca_file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+        except OSError as error:
+            text = f"cannot read the CA file of the directory {directory.ca_file}: {error.strerror}"
+            raise SettingsError(text) from None
 
 
 class Subject(nagiosplugin.Resource):

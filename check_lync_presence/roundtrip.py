@@ -438,14 +438,14 @@ class RoundTrip:
 
         async def new(offer: AuthHeader, deadline: Deadline) -> UserCertificate:
             from .certificate_service import Server, fetch
+            from .lockout import why_not_kept
 
             assert self._run.context is not None  # cli: TLS-DSK without verified TLS would prove nothing
             server = Server(self._run.context, settings.target, settings.family)
             found = await fetch(account, options, server, offer.get("sts-uri"), deadline)
             if not store.keep(account, found):
-                folders = " or ".join(settings.state_folders)
                 self._remarks[account].append(
-                    f"The certificate of {account.uri} could not be kept ({folders} must be a folder of our own): the "
+                    f"The certificate of {account.uri} could not be kept ({why_not_kept(settings.state_folders)}): the "
                     "next run will fetch another one."
                 )
             return found

@@ -15,7 +15,7 @@ import stat
 import time
 from typing import Any, Optional, Sequence
 
-from .lockout import is_ours, make_ours
+from .lockout import folder_of, is_ours
 from .settings import MAX_FILE, Account, Secret, SettingsError, UserCertificate, read_private_octets
 
 MIN_LEFT = 3600.0  # seconds that a kept certificate must have left to be shown: an association ends with it
@@ -105,7 +105,7 @@ class CertificateStore:
 
     def keep(self, account: Account, certificate: UserCertificate) -> bool:
         """Keep a certificate in the place of the one before; False where there is no place for it."""
-        folder = next(filter(is_ours, self._folders), None) or next(filter(make_ours, self._folders), None)
+        folder = folder_of(self._folders)
         if folder is None:
             return False
         path = os.path.join(folder, self._file_name(account))

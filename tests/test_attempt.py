@@ -192,8 +192,8 @@ def test_what_cannot_be_remembered_is_said(pool: Pool) -> None:
         outcome = pool.run(**wrong(ANN, BEN), state_folders=("/dev/null/a", "/dev/null/b"))
         assert {cause for cause, _ in causes(outcome)} == {Cause.REFUSED_CREDENTIALS}
         assert outcome.remarks[-1:] == (
-            "The refusal of CONTOSO\\ann and ben@contoso.example could not be remembered (/dev/null/a or /dev/null/b "
-            "must be a folder of our own): the next run will try again and may lock the account out.",
+            "The refusal of CONTOSO\\ann and ben@contoso.example could not be remembered (/dev/null/a: Not a "
+            "directory; /dev/null/b: Not a directory): the next run will try again and may lock the account out.",
         )
 
 

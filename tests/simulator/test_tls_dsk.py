@@ -126,7 +126,7 @@ def test_without_a_folder_of_our_own_the_run_succeeds_and_says_so(pool: Pool) ->
     pool.state.mkdir()
     pool.state.chmod(0o777)
     result = pool.check()
-    assert f"could not be kept ({pool.state} must be a folder of our own)" in result.stdout
+    assert f"could not be kept ({pool.state}: others may write to it (mode 0777))" in result.stdout
     assert list(pool.state.iterdir()) == []
 
 
