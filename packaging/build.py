@@ -119,8 +119,8 @@ def tree(library: Path, root: Path, name: str) -> None:
     (root / "etc" / NAME).chmod(0o750)
     # Whatever is there to be copied into a monitoring system's configuration.
     share = shutil.copytree(ROOT / "contrib", root / "usr/share" / NAME, ignore=NOT_TO_COPY)
-    for path in filter(Path.is_file, share.rglob("*")):
-        path.write_text(moved(path.read_text(encoding="utf-8"), name), encoding="utf-8")
+    for file in filter(Path.is_file, share.rglob("*")):
+        file.write_text(moved(file.read_text(encoding="utf-8"), name), encoding="utf-8")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     # Its last section is about files that are in a clone alone.
     put(f"usr/share/doc/{name}/README.md", moved(readme.partition("\n## Licence\n")[0] + "\n", name))
