@@ -255,7 +255,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Logs two test users on to a Lync or Skype for Business pool, publishes presence as one and checks "
         "that the other receives it, as Test-CsPresence does.",
         epilog="Ranges are those of the Monitoring Plugins guidelines: 5 (outside 0 to 5), 10: (below 10), "
-        "~:5 (above 5), @5:10 (inside 5 to 10). Exit codes: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.",
+        "'~:5' (above 5; in quotes, for the shell), @5:10 (inside 5 to 10). "
+        "Exit codes: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.",
     )
     for group in GROUPS:
         section = parser.add_argument_group(group.title)

@@ -333,8 +333,8 @@ class Server:
                 for module in ("gssapi", "cryptography"):  # the second for the channel binding
                     importlib.import_module(module)
             except ImportError:
-                text = "Kerberos needs: pip install 'check_lync_presence[kerberos]'"
-                raise DirectoryError(text) from None
+                text = f"install python3-{module}, or pip install {module} with the check's own pip"
+                raise DirectoryError(f"Kerberos needs {module}: {text}") from None
             return {
                 "authentication": ldap3.SASL,
                 "sasl_mechanism": ldap3.KERBEROS,

@@ -33,7 +33,8 @@ def require_extra() -> None:
         if importlib.util.find_spec("spnego") is None:  # wanted only where a certificate is fetched
             raise ImportError
     except ImportError:
-        raise MissingExtra("TLS-DSK needs: pip install 'check_lync_presence[tls-dsk]'") from None
+        text = "TLS-DSK needs pyOpenSSL and pyspnego: pip install pyOpenSSL pyspnego with the check's own pip"
+        raise MissingExtra(text) from None
 
 
 def read_certificate(path: str, key_path: Optional[str], role: str, now: float) -> UserCertificate:

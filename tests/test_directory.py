@@ -6,9 +6,11 @@ import datetime
 import re
 import socket
 import ssl
+import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import nagiosplugin
@@ -306,6 +308,16 @@ def test_a_password_goes_over_tls_to_a_server_that_is_verified(authority: Tuple[
     with TinyDirectory(context=context_for(ca, "127.0.0.1")) as server:
         assert finding(ask_one(with_password(server, ca_file))) is Finding.FINE
         assert LDAP_PASSWORD.encode() in server.requests[0].body
+
+
+@pytest.mark.parametrize("missing", ["gssapi", "cryptography"])
+def test_the_package_that_a_kerberos_bind_lacks_is_named(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    for name in ("gssapi", "cryptography"):
+        monkeypatch.setitem(sys.modules, name, None if name == missing else ModuleType(name))
+    with TinyDirectory() as server:
+        answer = ask_one(server.settings._replace(auth="kerberos"))
+        assert f"Kerberos needs {missing}: install python3-{missing}, or pip install {missing} with" in reason(answer)
+        assert BIND not in server.tags
 
 
 @pytest.mark.parametrize(

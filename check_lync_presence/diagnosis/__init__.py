@@ -266,7 +266,10 @@ _KERBEROS = {
     "FOREIGN": "The check asks for no ticket for hosts outside of the pool's and the users' domains: check -H and --connect.",
 }
 _NO_KERBEROS = "Allow Kerberos on the pool: Set-CsProxyConfiguration -UseKerberosForClientToProxyAuth $true"
-_OR_KERBEROS = ", or let the check use Kerberos: pip install 'check_lync_presence[kerberos]', and name the realm of the users in krb5.conf."
+_OR_KERBEROS = (
+    ", or let the check use Kerberos: install python3-gssapi, or pip install gssapi with the check's own pip, and name "
+    "the realm of the users in krb5.conf."
+)
 _TLS_DSK = {
     "OTHER": "The certificate of {user} is for {subject}: give each user one of his own.",
     "FAULT": "The pool issues no certificate to {user}: check Get-CsClientCertificate and Set-CsWebServiceConfiguration "

@@ -58,8 +58,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             return 0
         return _run(options)
     except MissingExtra as error:
-        needed = "pip install 'check_lync_presence[simulator]'"
-        return _cannot(f"the package {error} is missing for TLS certificates; install it with: {needed}")
+        needed = "install python3-trustme, or with the check's own pip: pip install 'check_lync_presence[simulator]'"
+        return _cannot(f"the package {error} is missing for TLS certificates; {needed}")
     except (UsageError, SettingsError, FaultError) as error:
         return _cannot(str(error))
 
@@ -100,7 +100,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--ca-out", metavar="FILE", help="where to write the certificate of the CA (default: a temporary file)")
     add("--cert", metavar="FILE", help="a certificate to use, in place of a throw-away one")
     add("--key", metavar="FILE", help="its private key")
-    add("--offer", metavar="LIST", type=_schemes, help="how users can sign in, as kerberos,ntlm,tls-dsk (default: all)")
+    add(
+        "--offer",
+        metavar="LIST",
+        type=_schemes,
+        help="how users can sign in, as kerberos,ntlm,tls-dsk; default: all, but certificates are given out only where "
+        "tls-dsk is named",
+    )
     add("--keytab", metavar="FILE", help="keytab with the key of sip/POOL, to accept Kerberos tickets")
     add("--trust-client-ca", metavar="FILE", help="the CA whose client certificates are those of trusted servers (TLS)")
     add("--list-faults", action="store_true", help="print the faults with what the check should say of each")

@@ -181,7 +181,7 @@ def test_kerberos_is_advised_where_it_is_offered_and_was_not_excluded() -> None:
     offered = failure(Cause.NO_SCHEME, "None.", detail="Kerberos, TLS-DSK")
     found = {auth: diagnose(failed(offered), settings(auth=auth)).advice[0] for auth in ("auto", "ntlm")}
     assert found["auto"].startswith("Allow NTLM on the pool: ")
-    assert "or let the check use Kerberos: pip install" in found["auto"]
+    assert "or let the check use Kerberos: install python3-gssapi, or pip install gssapi with" in found["auto"]
     assert "Kerberos" not in found["ntlm"]
 
 

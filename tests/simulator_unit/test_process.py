@@ -106,6 +106,8 @@ def test_without_trustme_the_extra_is_named(accounts: Path, tmp_path: Path) -> N
     env = {**os.environ, "PYTHONPATH": str(tmp_path)}
     status, output, errors = run("--accounts", str(accounts), env=env)
     assert (status, errors) == (3, "")
+    assert "the package trustme is missing" in output
+    assert "install python3-trustme" in output
     assert "pip install 'check_lync_presence[simulator]'" in output
     with Simulator(accounts, "--tcp", "0", env=env) as simulator:
         assert set(simulator.ready) == {"ready", "tcp"}
