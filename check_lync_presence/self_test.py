@@ -112,7 +112,7 @@ class _Points(Subject):
             self._add("state folder", nagiosplugin.Warn, text)
         if os.geteuid() == 0:
             self._notes.append(
-                "Run as root, who may read everything: run it as the monitoring user too (sudo -u nagios)."
+                "Run as root, who may read everything: run it as the monitoring user too (runuser -u nagios --)."
             )
 
     def _password(self, role: str, account: Account, guard: LockoutGuard) -> None:
