@@ -47,7 +47,7 @@ def attempt(settings: Settings, context: Optional[ssl.SSLContext], world: World,
     timed = settings._replace(timeout=deadline.remaining) if asked else settings
     try:
         outcome = presence_round_trip(timed, context, world._replace(failed=failed))
-    except KeyboardInterrupt:
+    except BaseException:  # whatever else went wrong: the server has counted the refusal
         for account in accounts:
             if account.uri in refusals:
                 guard.remember(account, world.now())

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import pytest
+from nagiosplugin.error import Timeout
 
 from check_lync_presence import directory
 from check_lync_presence.attempt import attempt
@@ -20,7 +21,7 @@ from check_lync_presence.lockout import BACK_OFF, LockoutGuard
 from check_lync_presence.net.deadline import Deadline
 from check_lync_presence.outcome import REGISTER, Cause, Outcome
 from check_lync_presence.roundtrip import World
-from check_lync_presence.settings import Account, Secret, Settings
+from check_lync_presence.settings import Account, Secret, Settings, SettingsError
 from check_lync_presence.stop import Stopped
 
 from .commands import ACCOUNTS, BEN_PASSWORD, Simulator, environment, run_check, write_accounts
@@ -104,12 +105,15 @@ DC = a_directory("ldaps://dc01.contoso.example")
 # ------------------------------------------------------------ without a directory
 
 
-def test_a_password_that_was_refused_before_the_run_was_ended_from_outside_is_not_tried_again(pool: Pool) -> None:
+@pytest.mark.parametrize("ended", [Stopped(), SettingsError("Kerberos needs an extra"), Timeout("16s"), KeyError("a bug")])
+def test_a_password_that_was_refused_before_the_run_came_to_no_end_is_not_tried_again(
+    pool: Pool, ended: BaseException
+) -> None:
     def stop(_: object) -> None:
-        raise Stopped
+        raise ended
 
     told = pool.settings._replace(**wrong(ANN))
-    with pytest.raises(Stopped):
+    with pytest.raises(type(ended)):
         attempt(told, None, pool._world._replace(failed=stop), Deadline(told.timeout, time.monotonic))
     tried = pool.tried
     assert causes(pool.run(told)) == [(Cause.HELD_BACK, ANN.uri)]
