@@ -49,6 +49,7 @@ class LyncEndpoint:
     """A user's endpoint on a connection; `epid` is its id, eight hexadecimal digits or more, fresh for every run."""
 
     subscribes_to_itself = True  # to learn what it has published, and in which versions
+    judged = True  # who is registered has signed in
 
     def __init__(self, agent: UserAgent, account: Account, epid: str, user_agent: str, options: SignInOptions) -> None:
         self.agent = agent

@@ -7,7 +7,7 @@ other user's endpoint.
 from __future__ import annotations
 
 import contextlib
-from typing import Callable, Dict, List, Optional, Tuple
+from typing import Callable, Dict, List, Optional, Set, Tuple
 
 from ..markup import DocumentError, may_have
 from ..net.deadline import Deadline
@@ -28,7 +28,6 @@ EXPIRES = 120  # seconds; what a killed run leaves behind ends by itself after t
 MAX_EXPIRES = 86400  # a server that insists on more than a day is not followed
 MAX_HEARD = 100  # notifications that are kept: what was told of another marker may be asked for later
 LAST_NOTIFY_LIMIT = 1.0  # seconds; it comes with the answer to the request that ends the subscription
-MAX_ROUNDS = 3  # challenges to one request: one of a proxy, one of the server, one stale nonce
 
 # What a reason to end a subscription (RFC 6665 4.2.2) is as a status; the others are all "subscribe anew".
 _STATUS_OF_END = {"rejected": 403, "noresource": 404}
@@ -56,7 +55,9 @@ class SimpleEndpoint:
         self._seen_as = ""
         self._bound = ""
         self._service_route: Tuple[str, ...] = ()
+        self.judged = False
         self._challenges: Dict[int, digest.Challenge] = {}
+        self._given_up: Set[int] = set()
         self._counts: Dict[str, int] = {}
 
     # ------------------------------------------------------------ activities
@@ -242,23 +243,29 @@ class SimpleEndpoint:
         return response
 
     async def _exchange(self, build: Callable[[], Request], deadline: Deadline) -> Response:
-        """Send a request with the credentials that are known to be wanted; answer challenges, each nonce once."""
-        answered: List[str] = []
-        for _ in range(MAX_ROUNDS + 1):
+        """Send a request with the credentials that are known to be wanted; answer a challenge of a server and one of a
+        proxy, and each once more where the nonce was stale.
+        """
+        answered: List[int] = []
+        while True:
             response = await self.agent.request(self._signed(build()), deadline)
             self._learn_address(response)
-            if response.status not in (401, 407):
+            status = response.status
+            if status not in (401, 407):
+                self.judged |= bool(self._challenges)
                 return response
             try:
-                challenge = digest.choose(response.all(CHALLENGE_HEADER[response.status]))
+                challenge = digest.choose(response.all(CHALLENGE_HEADER[status]))
             except digest.DigestError as error:
                 text = f"The server asks for a sign-in that is not possible: {error}."
-                raise PresenceError(Cause.NO_SCHEME, text, response.status, detail="digest") from None
-            known = self._challenges.get(response.status)
-            if known is not None and known.nonce in answered and not challenge.stale:
+                raise PresenceError(Cause.NO_SCHEME, text, status, detail="digest") from None
+            if status in self._given_up or answered.count(status) > challenge.stale:
                 break
-            self._challenges[response.status] = challenge
-            answered.append(challenge.nonce)
+            self._challenges[status] = challenge
+            answered.append(status)
+        # The log-off must not try the password again.
+        self._given_up.add(status)
+        self._challenges.pop(status, None)
         refusal = status_error(response)
         if challenge.stale:  # says that the password was right (RFC 7616 3.3)
             raise refusal
