@@ -47,19 +47,20 @@ def attempt(settings: Settings, context: Optional[ssl.SSLContext], world: World,
     timed = settings._replace(timeout=deadline.remaining) if asked else settings
     try:
         outcome = presence_round_trip(timed, context, world._replace(failed=failed))
-    except KeyboardInterrupt:
+    except BaseException:  # whatever else went wrong: the server has counted the refusal
         for account in accounts:
             if account.uri in refusals:
                 guard.remember(account, world.now())
         raise
-    refused = [failure.user for failure in outcome.failures if failure.cause is Cause.REFUSED_CREDENTIALS]
     signed_in = [item.user for item in outcome.activities if item.name == REGISTER and item.seconds is not None]
     not_remembered: List[str] = []
     for account in accounts:
-        if account.uri in signed_in:
+        # Who was registered without a password may be asked for it later.
+        if account.uri in refusals:
+            if not guard.remember(account, world.now()):
+                not_remembered.append(account.user)
+        elif account.uri in signed_in:
             guard.forget(account)
-        elif account.uri in refused and not guard.remember(account, world.now()):
-            not_remembered.append(account.user)
     if not not_remembered:
         return outcome
     remark = (

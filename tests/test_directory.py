@@ -534,6 +534,43 @@ def test_a_second_server_that_is_silent_does_not_weaken_the_first() -> None:
     assert finding(answer) is Finding.ABSENT
 
 
+# ------------------------------------------------------------- other domains
+
+ELSEWHERE = tiny.reference(f"ldap://sales.contoso.example/DC=sales,{tiny.BASE}")
+# What every domain controller adds to every answer.
+PARTITIONS = [
+    tiny.reference(f"ldap://ForestDnsZones.contoso.example/DC=ForestDnsZones,{tiny.BASE}"),
+    tiny.reference(f"ldap://DomainDnsZones.contoso.example/DC=DomainDnsZones,{tiny.BASE}"),
+    tiny.reference(f"ldap://contoso.example/CN=Configuration,{tiny.BASE}"),
+]
+
+
+def knows_ben(talk: Talk, request: tiny.Request) -> None:
+    entries = [entry(f"CN=ben,{tiny.BASE}", user(msRTCSIP_PrimaryUserAddress=BEN.uri, proxyAddresses=BEN.uri))]
+    found = entries if BEN.address.encode() in request.body else []
+    talk.send(*found, *PARTITIONS, ELSEWHERE, tiny.result(DONE), to=request)
+
+
+def test_who_may_be_in_another_domain_is_not_proven_absent_and_the_others_are_known() -> None:
+    with TinyDirectory(knows_ben) as server:
+        ann, ben = ask_all(server.settings, ((ANN, False), (BEN, False)))
+    assert reason(ann) == (
+        "ldap://HOST does not have the account and refers to another domain; ask a global catalog (ldaps://…:3269)"
+    )
+    assert finding(ben) is Finding.FINE
+
+
+def test_a_global_catalog_is_asked_about_who_may_be_in_another_domain() -> None:
+    with TinyDirectory(knows_ben) as controller, TinyDirectory() as catalog:
+        (answer,) = ask_all(tiny.directory(controller.uri, catalog.uri))
+    assert answer == Report(Finding.FINE, f"CN=ann,{tiny.BASE}", catalog.uri, None, "ann")
+
+
+def test_parts_of_a_domain_where_nobody_is_do_not_keep_an_account_from_being_absent() -> None:
+    with TinyDirectory(tiny.finds(*PARTITIONS)) as server:
+        assert finding(ask_one(server.settings)) is Finding.ABSENT
+
+
 # ------------------------------------------------------------------ the base
 
 

@@ -50,6 +50,7 @@ class LyncEndpoint:
     """A user's endpoint on a connection; `epid` is its id, eight hexadecimal digits or more, fresh for every run."""
 
     subscribes_to_itself = True  # to learn what it has published, and in which versions
+    judged = True  # who is registered has signed in
 
     def __init__(self, agent: UserAgent, account: Account, epid: str, user_agent: str, options: SignInOptions) -> None:
         self.agent = agent
@@ -87,6 +88,7 @@ class LyncEndpoint:
         except PresenceError as error:
             if error.cause is Cause.REFUSED_CREDENTIALS:  # then it matters that the stronger one was not possible
                 self.remarks += passed_over
+            self._signed_in = error.detail == "OPEN"  # registered all the same
             raise
         response, self._guard, self._signed_in = signed_in.response, signed_in.guard, True
         skew = abs(signed_in.clock_difference or 0.0)
@@ -171,13 +173,13 @@ class LyncEndpoint:
         response = await self._publish(states + notes, sent, deadline)
         if response.status in _REFUSED_INSTANCE:
             notes = [self._usual_note(container, marker) for container in containers]
+            self._replaced = [self._former_note(item) for item in notes]
             response = await self._publish(states + notes, sent, deadline)
             if response.status < 300:
                 self.remarks.append(
                     f"The server takes no note of an endpoint's own; the note of {self.account.uri} was replaced "
                     "for the duration of the check."
                 )
-                self._replaced = [self._former_note(item) for item in notes]
         if response.status >= 300:
             raise _publication_error(response)
 
