@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import importlib
 import re
 import socket
 import ssl
 import threading
+from importlib.util import find_spec
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 from urllib.parse import unquote, urlsplit
 
@@ -339,12 +339,9 @@ class Server:
         if settings.auth == "anonymous":
             return {"authentication": ldap3.ANONYMOUS}
         if settings.auth == "kerberos":
-            try:
-                for module in ("gssapi", "cryptography"):  # the second for the channel binding
-                    importlib.import_module(module)
-            except ImportError:
-                text = f"install python3-{module}, or pip install {module} with the check's own pip"
-                raise DirectoryError(f"Kerberos needs {module}: {text}") from None
+            missing = missing_for_kerberos()
+            if missing:
+                raise DirectoryError(missing)
             return {
                 "authentication": ldap3.SASL,
                 "sasl_mechanism": ldap3.KERBEROS,
@@ -577,6 +574,16 @@ def _user_filter(account: Account) -> str:
     elif account.user.lower() != account.address.lower():
         terms.append(("userPrincipalName", account.user))
     return "(|" + "".join(f"({attribute}={_literal(value)})" for attribute, value in terms) + ")"
+
+
+def missing_for_kerberos() -> str:
+    """What ``--ldap-auth kerberos`` lacks, and how to get it; empty: nothing."""
+    for module in ("gssapi", "cryptography"):  # the second for the channel binding
+        if find_spec(module) is None:
+            return (
+                f"Kerberos needs {module}: install python3-{module}, or pip install {module} with the check's own pip"
+            )
+    return ""
 
 
 def _literal(value: str) -> str:

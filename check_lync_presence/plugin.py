@@ -144,10 +144,11 @@ def ready(settings: Settings) -> Tuple[Settings, Optional[ssl.SSLContext]]:
 def _check_directory(directory: DirectorySettings) -> None:
     """What would be missed only in an alarm, when the directory is asked. Raises SettingsError."""
     if directory.auth == "kerberos":
-        from importlib.util import find_spec
+        from .directory import missing_for_kerberos
 
-        if not all(map(find_spec, ("gssapi", "cryptography"))):
-            raise SettingsError("--ldap-auth kerberos needs: pip install 'check_lync_presence[kerberos]'")
+        missing = missing_for_kerberos()
+        if missing:
+            raise SettingsError(missing)
     if directory.ca_file is not None:
         try:
             os.close(os.open(directory.ca_file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import pwd
@@ -25,7 +24,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from check_lync_presence import __version__, cli, passwords, plugin
+from check_lync_presence import __version__, cli, directory, passwords, plugin
 from check_lync_presence.options import Option, all_options
 from check_lync_presence.passwords import Sources
 from check_lync_presence.settings import DirectorySettings, Settings, SettingsError
@@ -1025,11 +1024,9 @@ def test_a_missing_extra_of_the_directory_is_told_before_an_alarm(
         asked_for.append(name)
         return None if name == missing else name
 
-    monkeypatch.setattr(importlib.util, "find_spec", find_spec)
+    monkeypatch.setattr(directory, "find_spec", find_spec)
     arguments = ("-H", POOL, *USERS, *DC, "--transport", "tcp", "--ldap-auth")
-    with pytest.raises(
-        SettingsError, match=r"^--ldap-auth kerberos needs: pip install 'check_lync_presence\[kerberos\]'$"
-    ):
+    with pytest.raises(SettingsError, match=f"^Kerberos needs {missing}: install python3-{missing}, or pip install"):
         plugin.ready(settings(*arguments, "kerberos"))
     assert asked_for[-1] == missing
     plugin.ready(settings(*arguments, "anonymous"))

@@ -6,11 +6,9 @@ import datetime
 import re
 import socket
 import ssl
-import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import nagiosplugin
@@ -21,7 +19,7 @@ from hypothesis import strategies as st
 from ldap3.operation.search import MATCH_EQUAL, OR, FilterNode, parse_filter
 from ldap3.protocol.convert import prepare_filter_for_sending
 
-from check_lync_presence import cli
+from check_lync_presence import cli, directory
 from check_lync_presence.directory import Answer, DirectoryError, Finding, Report, Server, _Entry, _user_filter, ask
 from check_lync_presence.lockout import BACK_OFF, LockoutGuard
 from check_lync_presence.settings import Account, DirectorySettings, Secret
@@ -312,8 +310,7 @@ def test_a_password_goes_over_tls_to_a_server_that_is_verified(authority: Tuple[
 
 @pytest.mark.parametrize("missing", ["gssapi", "cryptography"])
 def test_the_package_that_a_kerberos_bind_lacks_is_named(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
-    for name in ("gssapi", "cryptography"):
-        monkeypatch.setitem(sys.modules, name, None if name == missing else ModuleType(name))
+    monkeypatch.setattr(directory, "find_spec", lambda name: None if name == missing else name)
     with TinyDirectory() as server:
         answer = ask_one(server.settings._replace(auth="kerberos"))
         assert f"Kerberos needs {missing}: install python3-{missing}, or pip install {missing} with" in reason(answer)
