@@ -56,7 +56,7 @@ class Session:
         self.register: Optional[Request] = None
         self.subscription: Optional[Request] = None
         self.notifications = 0
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
 
 
 _Pool = TypeVar("_Pool", bound="TinyPool")
@@ -214,18 +214,19 @@ class TinyPool:
         """A request in the dialog of the subscription, or of another request of the client's."""
         opened = dialog or session.subscription
         assert opened is not None
-        session.notifications += 1
-        sender = f"{opened.get('To')};tag=server"
-        headers = (
-            ("Via", f"SIP/2.0/TCP {POOL};branch=z9hG4bKs{session.notifications}"),
-            ("From", sender),
-            ("To", opened.get("From") or ""),
-            ("Call-ID", opened.call_id),
-            ("CSeq", f"{session.notifications} {method}"),
-            ("Event", event),
-            ("Content-Type", content_type),
-        )
-        self.send(session, Request(method, session.uri, headers, body), sign)
+        with session.lock:  # numbers go out in their order
+            session.notifications += 1
+            sender = f"{opened.get('To')};tag=server"
+            headers = (
+                ("Via", f"SIP/2.0/TCP {POOL};branch=z9hG4bKs{session.notifications}"),
+                ("From", sender),
+                ("To", opened.get("From") or ""),
+                ("Call-ID", opened.call_id),
+                ("CSeq", f"{session.notifications} {method}"),
+                ("Event", event),
+                ("Content-Type", content_type),
+            )
+            self.send(session, Request(method, session.uri, headers, body), sign)
 
     def send(self, session: Session, message: Message, sign: bool = True) -> None:
         with session.lock:

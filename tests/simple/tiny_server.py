@@ -71,7 +71,7 @@ class Session:
         self.wire = Wire(sock)
         self.subscription: Optional[Request] = None
         self.notifications = 1
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
 
 
 class TinyServer:
@@ -195,19 +195,20 @@ class TinyServer:
         """A request in the dialog of the subscription, with the next sequence number unless another is given."""
         opened = session.subscription
         assert opened is not None
-        session.notifications += number is None
-        headers = (
-            ("Via", f"SIP/2.0/TCP 127.0.0.1;branch=z9hG4bKs{session.notifications}"),
-            ("From", f"<{parse_name_addr(opened.get('To') or '').uri}>;tag=server"),
-            ("To", opened.get("From") or ""),
-            ("Call-ID", call_id or opened.call_id),
-            ("CSeq", f"{session.notifications if number is None else number} NOTIFY"),
-            ("Contact", f"<sip:presence@127.0.0.1:{self.server.port};transport=tcp>"),
-            ("Event", event),
-            ("Subscription-State", state),
-            *([("Content-Type", content_type)] if body else []),
-        )
-        self.send(session, Request("NOTIFY", parse_name_addr(opened.get("Contact") or "").uri, headers, body))
+        with session.lock:  # numbers go out in their order
+            session.notifications += number is None
+            headers = (
+                ("Via", f"SIP/2.0/TCP 127.0.0.1;branch=z9hG4bKs{session.notifications}"),
+                ("From", f"<{parse_name_addr(opened.get('To') or '').uri}>;tag=server"),
+                ("To", opened.get("From") or ""),
+                ("Call-ID", call_id or opened.call_id),
+                ("CSeq", f"{session.notifications if number is None else number} NOTIFY"),
+                ("Contact", f"<sip:presence@127.0.0.1:{self.server.port};transport=tcp>"),
+                ("Event", event),
+                ("Subscription-State", state),
+                *([("Content-Type", content_type)] if body else []),
+            )
+            self.send(session, Request("NOTIFY", parse_name_addr(opened.get("Contact") or "").uri, headers, body))
 
     def send(self, session: Session, message: Message) -> None:
         with session.lock:
