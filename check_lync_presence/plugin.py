@@ -21,7 +21,6 @@ from .attempt import attempt
 from .net.deadline import Deadline
 from .net.transport import tls_context
 from .outcome import (
-    NOTIFY,
     PUBLISH,
     REGISTER,
     SELF_SUBSCRIBE,
@@ -196,10 +195,15 @@ class _Presence(Subject):
         self.settings = settings
         self._context = context
         self._failures: Dict[Tuple[str, str], Failure] = {}
+        self._ends: List[CertificateEnd] = []
+        self._latency: Optional[float] = None
+        self._notified_after: Optional[float] = None
         hostname = socket.gethostname().partition(".")[0][:15].upper()
         self._progress = _progress(self._watch)
         watch = self._watch if self._progress is None else self._progress.watch
-        world = World(time.monotonic, time.time, _token, hostname, watch, self._failed)
+        world = World(
+            time.monotonic, time.time, _token, hostname, watch, self._failed, self._notified, self._ends.append
+        )
         self._world = staging.world(world) if staging is not None else world
         self._attempt = staging.attempt if staging is not None else attempt
         self._ask = staging.ask if staging is not None else None
@@ -268,18 +272,29 @@ class _Presence(Subject):
     def _failed(self, failure: Failure) -> None:
         self._failures.setdefault(failure.key, failure)
 
+    def _notified(self, latency: float, notified_after: float) -> None:
+        if not self.settings.all_front_ends:  # there each has its own
+            self._latency, self._notified_after = latency, notified_after
+
     def _stopped(self, stop: Stopped, seconds: float) -> Outcome:
         """What a run came to that was ended from outside after so many seconds."""
         settings = self.settings
         under_way = [item for item in self._activities if item.ended is None]
         over = [item for item in self._activities if item.ended is not None]
-        told = [item for item in over if item.name == NOTIFY and not item.error]
         stuck = [item for item in under_way if item.name != UNREGISTER]
-        remark = ("The log-off was cut short (SIGTERM).",) if len(stuck) < len(under_way) else ()
-        if told and not stuck and not self._failures and not settings.all_front_ends:
-            latency = max(item.ended or 0.0 for item in told) - min(item.started for item in over)
-            remark = ("The log-off was cut short (SIGTERM).",)
-            return Outcome(settings.target, (), tuple(over), latency, None, None, remark)
+        succeeded = self._latency is not None and not stuck and not self._failures
+        known = Outcome(
+            settings.target,
+            (),
+            tuple(self._activities),
+            self._latency if succeeded else None,
+            self._notified_after,
+            min(self._ends, default=None),
+            ("The log-off was cut short (SIGTERM).",) if succeeded or len(stuck) < len(under_way) else (),
+            dialect=settings.spoken,
+        )
+        if succeeded:
+            return known
         failures = list(self._failures.values())
         # Times of activities count from the start of the round trip, which is that of the run but for the directory.
         failures += [_stop_in(item.name, item.user, seconds - item.started) for item in stuck]
@@ -288,9 +303,7 @@ class _Presence(Subject):
         elif not failures:
             host = settings.publisher.domain if settings.discover else (settings.connect or (settings.target,))[0]
             failures = [_stop_in(REGISTER, "", seconds, f"{stop.stuck_in or f'the look-up of {host}'}: not")]
-        return Outcome(
-            settings.target, tuple(failures), tuple(self._activities), None, None, None, remark, (), settings.spoken
-        )
+        return known._replace(failures=tuple(failures))
 
     def _explain(self, outcome: Outcome, deadline: Deadline) -> None:
         if not outcome.failures:

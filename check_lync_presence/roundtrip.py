@@ -83,7 +83,7 @@ class Endpoint(Protocol):
     async def unregister(self, deadline: Deadline) -> None: ...
 
 
-def _nobody_watches(_: object) -> None:
+def _nobody_watches(*_: object) -> None:
     pass
 
 
@@ -117,8 +117,9 @@ class Network:
 class World(NamedTuple):
     """What a run takes from outside: a monotonic clock, the time of day, random hexadecimal digits, the host's name.
 
-    `watch` is told of every activity when it begins and when it is over, `failed` of every failure at once. `log`, if
-    not None, collects the messages.
+    `watch` is told of every activity when it begins and when it is over, `failed` of every failure at once, `notified`
+    of a latency and of how long the notification took (outcome.Outcome), `ends` of the certificate of every server.
+    `log`, if not None, collects the messages.
     """
 
     clock: Clock
@@ -127,6 +128,8 @@ class World(NamedTuple):
     hostname: str
     watch: Callable[[Activity], None] = _nobody_watches
     failed: Callable[[Failure], None] = _nobody_watches
+    notified: Callable[[float, float], None] = _nobody_watches
+    ends: Callable[[CertificateEnd], None] = _nobody_watches
     network: Network = Network()
     log: Optional[List[WireMessage]] = None
 
@@ -500,6 +503,7 @@ class RoundTrip:
         now = self._world.clock()
         self._latency = now - (self._first_connection or now)
         self._notified_after = now - (self._published or now)
+        self._world.notified(self._latency, self._notified_after)
 
     async def _told(self, endpoint: Endpoint, marker: str, limit: Deadline) -> None:
         try:
@@ -570,6 +574,7 @@ class RoundTrip:
         if connection.tls is not None and connection.tls.expires is not None:
             end = CertificateEnd(connection.tls.expires, "the server's certificate")
             self._expires = min(self._expires or end, end)
+            self._world.ends(end)
         return UserAgent(account.uri, connection, self._world.token, run.since_start, run.messages)
 
     async def _activity(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from typing import Any, Callable, Dict, Iterator, Tuple
+from typing import Any, Callable, Dict, Iterator, Tuple, Union
 
 import nagiosplugin
 import pytest
@@ -31,7 +31,7 @@ from check_lync_presence.outcome import (
     Outcome,
 )
 from check_lync_presence.plugin import PERFDATA, decimal, measured
-from check_lync_presence.roundtrip import _NOBODYS
+from check_lync_presence.roundtrip import _NOBODYS, World
 from check_lync_presence.settings import (
     Account,
     ClientCertificate,
@@ -41,6 +41,7 @@ from check_lync_presence.settings import (
     Thresholds,
     TlsSettings,
 )
+from check_lync_presence.stop import Stopped
 
 from .commands import Finished
 from .samples import ACTIVITIES, ANN, BEN, failed, failure, settings, success
@@ -56,9 +57,9 @@ def report(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Iterator[Report]:
     """What the plugin prints for an Outcome, and its exit code."""
     handlers = list(logging.getLogger("nagiosplugin").handlers)
 
-    def run(outcome: Outcome, told: Settings = settings()) -> Finished:  # noqa: B008
+    def run(outcome: Union[Outcome, Callable[..., Outcome]], told: Settings = settings()) -> Finished:  # noqa: B008
         monkeypatch.setattr(nagiosplugin.runtime.Runtime, "instance", None)
-        monkeypatch.setattr(plugin, "attempt", lambda *_: outcome)
+        monkeypatch.setattr(plugin, "attempt", outcome if callable(outcome) else lambda *_: outcome)
         with pytest.raises(SystemExit) as end:
             plugin.execute(told)
         output = capsys.readouterr()
@@ -235,6 +236,28 @@ def test_a_threshold_does_not_soften_a_failure(report: Report) -> None:
     assert result.code == 2
     assert result.first_line.startswith("LYNC PRESENCE CRITICAL - Register failed: The server closed the connection |")
     assert result.perfdata["success"] == "0"
+
+
+def test_a_success_that_is_stopped_meets_the_thresholds_of_all_that_was_measured(
+    report: Report,
+) -> None:
+    def stopped(told: Settings, _: Any, world: World, __: Any) -> Outcome:
+        for activity in ACTIVITIES[:-1]:
+            world.watch(activity._replace(ended=None, details=()))
+            world.watch(activity)
+        world.watch(ACTIVITIES[-1]._replace(ended=None))
+        world.ends(CertificateEnd(time.time() + 90.5 * DAY, SERVERS))
+        world.ends(CertificateEnd(time.time() + 3.5 * DAY, SERVERS))
+        world.notified(0.2140315, 0.0312)
+        raise Stopped
+
+    for warning in ({"certificate_days": "7:"}, {"notify": "0.03"}, {"latency": "0.2"}):
+        result = report(stopped, limits(warning, {}))
+        assert result.code == 1, result.stdout
+        whole = {label: value.split(";")[0] for label, value in result.perfdata.items()}
+        assert "unregister" not in whole  # one user's is not that of both
+        assert (whole["certificate_days"], whole["latency"], whole["notify"]) == ("3", "0.214032", "0.0312")
+        assert "The log-off was cut short (SIGTERM)." in result.lines
 
 
 # -------------------------------------------------------------- what it says
