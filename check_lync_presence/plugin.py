@@ -194,7 +194,7 @@ class _Presence(Subject):
     ) -> None:
         self.settings = settings
         self._context = context
-        self._failures: Dict[Tuple[str, str], Failure] = {}
+        self._failures: Dict[Tuple[str, str, str], Failure] = {}
         self._ends: List[CertificateEnd] = []
         self._latency: Optional[float] = None
         self._notified_after: Optional[float] = None
@@ -357,6 +357,8 @@ def _progress(watch: Callable[[Activity], None]) -> Optional[Progress]:
     """For a person at a terminal; a scheduler reads both streams through pipes and never sees anything of it."""
     if sys.stderr is None or sys.stdout is None or not (sys.stderr.isatty() and sys.stdout.isatty()):
         return None
+    if os.environ.get("TERM") == "dumb":  # it cannot take a line away
+        return None
     from .report.progress import Progress
 
     return Progress(sys.stderr, watch)
@@ -395,6 +397,12 @@ class _Limited(nagiosplugin.ScalarContext):
         super().__init__(label, warning, critical)
         self._typed = (warning, critical)
 
+    def evaluate(self, metric: nagiosplugin.Metric, resource: nagiosplugin.Resource) -> nagiosplugin.Result:
+        assert isinstance(resource, _Presence)
+        if resource.proven:  # what --account-state says of such a failure is not overruled by what was measured of it
+            return nagiosplugin.Result(nagiosplugin.Ok, metric=metric)
+        return super().evaluate(metric, resource)
+
     def performance(self, metric: nagiosplugin.Metric, resource: nagiosplugin.Resource) -> Performance:
         minimum = "" if metric.min is None else metric.min
         return Performance(metric.name, decimal(metric.value), "", *self._typed, minimum)
@@ -417,7 +425,7 @@ class _Summary(nagiosplugin.Summary):
         if settings.subscriber_target is not None:
             where = f"{where} and {settings.subscriber_target}"
         if outcome.front_ends:
-            where = f"all {len(outcome.front_ends)} front ends of {where}"
+            where = f"{_all(len(outcome.front_ends))} of {where}"
         if not outcome.success:
             return clean(_front_ends_failed(outcome) if outcome.front_ends else what_failed(outcome, ROOM))
         text = f"{settings.publisher.uri} reached {settings.subscriber.uri} on {where} in {outcome.latency:.3f} s"
@@ -446,13 +454,17 @@ def _front_ends_failed(outcome: Outcome) -> str:
     count, total = len(failing(outcome)), len(outcome.front_ends)
     text = f"{count} of {total} front ends of {outcome.target} {'fails' if count == 1 else 'fail'}: "
     if count == total and all(front_end.failures for front_end in outcome.front_ends):
-        text, wrong = f"all {total} front ends of {outcome.target} fail", []
+        text, wrong = f"{_all(total)} of {outcome.target} {'fail' if total > 1 else 'fails'}", []
     shown = len(wrong)
     while shown > 1 and len(text + _listed(wrong, shown)) > ROOM:
         shown -= 1
     text += _listed(wrong, shown)
     reason = f" ({what_failed(outcome._replace(failures=outcome.failures[:1]))})"
     return text + reason if len(text + reason) <= ROOM else text
+
+
+def _all(front_ends: int) -> str:
+    return f"all {front_ends} front ends" if front_ends > 1 else "the only front end"
 
 
 def _listed(names: Sequence[str], shown: int) -> str:

@@ -43,7 +43,7 @@ from check_lync_presence.settings import (
 )
 from check_lync_presence.stop import Stopped
 
-from .commands import Finished
+from .commands import POOL, Finished
 from .samples import ACTIVITIES, ANN, BEN, failed, failure, settings, success
 from .strategies import many
 
@@ -300,6 +300,33 @@ def test_different_failures_of_both_users_are_not_called_the_same(report: Report
 
 
 @pytest.mark.parametrize(
+    "other",
+    [
+        failure(Cause.TLS, "It has expired.", detail="VERIFY_10")._replace(server="pool02"),
+        failure(Cause.TLS, "It is for other names.", detail="VERIFY_62"),
+    ],
+)
+def test_another_fault_or_that_of_another_pool_is_not_called_the_same(report: Report, other: Failure) -> None:
+    one = failure(Cause.TLS, "It has expired.", detail="VERIFY_10")
+    assert "Register failed: It has expired (and 1 more) |" in report(failed(one, other)).first_line
+    assert one.key != other.key
+
+
+def test_the_same_failure_is_the_same_whichever_front_end_each_user_is_at(report: Report) -> None:
+    found = [
+        failure(Cause.CLOSED, "The server closed the connection.", user=user.uri, detail=place)
+        for user, place in ((ANN, "10.0.0.4:5061"), (BEN, "10.0.0.5:5061"))
+    ]
+    assert "Register failed for both users: The server closed the connection |" in report(failed(*found)).first_line
+
+
+def test_of_one_front_end_it_is_not_said_that_all_fail(report: Report) -> None:
+    alone = failed(failure(Cause.CLOSED, "Gone.", user=ANN.uri), server="10.0.0.4")
+    result = report(alone._replace(front_ends=(alone,)), settings(all_front_ends=True))
+    assert f"- the only front end of {POOL} fails |" in result.first_line
+
+
+@pytest.mark.parametrize(
     ("told", "remark"),
     [
         (settings(tls=TlsSettings(insecure=True)), "The server's certificate was not verified (--insecure)."),
@@ -453,6 +480,22 @@ def test_what_the_directory_says_fits_too(
     assert result.code == 2
     assert len(result.first_line.partition(" | ")[0]) < 120
     assert len(result.stdout.encode()) < 1024
+
+
+@pytest.mark.parametrize(("state", "code"), [("warning", 1), ("unknown", 3), ("critical", 2)])
+def test_no_threshold_overrules_the_state_of_a_proven_fault_of_the_account(
+    report: Report, monkeypatch: pytest.MonkeyPatch, state: str, code: int
+) -> None:
+    found = DirectoryReport(Finding.DISABLED, "", DC, None, "ann")
+    monkeypatch.setattr(accounts, "ask", lambda *arguments: [found] * len(arguments[2]))
+    told = limits({}, {"certificate_days": "400:", "unregister": "0:0"})._replace(
+        directory=DirectorySettings((DC,), None, None, Secret(""), "anonymous", None, False), account_state=state
+    )
+    refused = failure(Cause.REFUSED_CREDENTIALS, "401, Unauthorized", user=ANN.uri, status=401)
+    end = CertificateEnd(time.time() + 90.5 * DAY, SERVERS)
+    result = report(failed(refused, activities=ACTIVITIES[-1:], certificate_expires=end), told)
+    assert result.code == code
+    assert (result.perfdata["certificate_days"], result.perfdata["unregister"]) == ("90;;400:", "0.01;;0:0;0")
 
 
 def client_certificate(days: float) -> TlsSettings:
