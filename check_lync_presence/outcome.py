@@ -100,9 +100,9 @@ class Failure(NamedTuple):
     server: str = ""
 
     @property
-    def key(self) -> Tuple[str, str]:
+    def key(self) -> Tuple[str, str, str]:
         """What two failures have in common that are one to a reader."""
-        return self.user, self.detail or self.text
+        return self.server, self.user, self.detail or self.text
 
 
 class Activity(NamedTuple):

@@ -205,7 +205,7 @@ class RoundTrip:
         self._whole = run.whole
         self._work = run.whole
         self._activities: List[Activity] = []
-        self._failures: Dict[Tuple[str, str], Failure] = {}
+        self._failures: Dict[Tuple[str, str, str], Failure] = {}
         self._endpoints: Dict[Account, Endpoint] = {}
         self._remarks: Dict[Account, List[str]] = {account: [] for account in self._places}
         self._passed: Dict[Server, str] = {}

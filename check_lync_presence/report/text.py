@@ -19,8 +19,8 @@ MAX_MESSAGE = 16 * 1024  # of one SIP message with -vvv
 # Failures that say more of a server than of a user: where there is no room for both, whose connection it was goes.
 _OF_THE_CONNECTION = (Cause.CLOSED, Cause.NO_ANSWER, Cause.SIGNATURE, Cause.PROVISIONING)
 
-# Failures of which the detail says what kind of thing went wrong.
-_OF_SEVERAL_KINDS = (Cause.KERBEROS, Cause.ACCOUNT)
+# Failures whose detail is a place or a file, and not a kind of fault: it may be another one for each user.
+_OF_A_PLACE = (Cause.CLOSED, Cause.PROTOCOL, Cause.HELD_BACK)
 
 # Controls, format characters (bidirectional marks, zero width), surrogates, private use, line separators.
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -127,9 +127,9 @@ def what_failed(outcome: Outcome, room: int = MAX_LINE) -> str:
 
 def _alike(one: Failure, other: Failure) -> bool:
     # The texts may differ in the time that each of them had.
-    if (one.activity, one.cause, one.status) != (other.activity, other.cause, other.status):
+    if (one.activity, one.cause, one.status, one.server) != (other.activity, other.cause, other.status, other.server):
         return False
-    return one.cause not in _OF_SEVERAL_KINDS or one.detail == other.detail
+    return one.cause in _OF_A_PLACE or one.detail == other.detail
 
 
 def activity_log(outcome: Outcome) -> List[str]:
