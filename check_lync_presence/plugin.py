@@ -33,7 +33,19 @@ from .outcome import (
     Failure,
     Outcome,
 )
-from .report.text import activity_log, clean, cmdlet_lines, front_end_lines, sip_log, what_failed
+from .report.text import (
+    LEAST_FIELD,
+    MAX_FIELD,
+    MAX_OUTPUT,
+    activity_log,
+    clean,
+    cmdlet_lines,
+    fitted,
+    front_end_lines,
+    octets,
+    sip_log,
+    what_failed,
+)
 from .roundtrip import World
 from .settings import Settings
 from .stop import Stopped, finish_anyway
@@ -78,6 +90,8 @@ FRONT_END_PERFDATA = {
 STATES = {"critical": nagiosplugin.Critical, "warning": nagiosplugin.Warn, "unknown": nagiosplugin.Unknown}
 SECONDS_PER_DAY = 86400
 ROOM = 119 - len(f"{NAME} CRITICAL - ")  # what a first line of less than 120 characters has left for us
+
+LEAST_LEAD = 24  # characters of what a success is that say something
 
 
 class Staging(Protocol):
@@ -143,8 +157,8 @@ class Subject(nagiosplugin.Resource):
 
     name = NAME
 
-    def long_output(self) -> List[str]:
-        """The lines below the first one, once it has been measured."""
+    def long_output(self, room: int) -> List[str]:
+        """The lines below the first one, once it has been measured; `room` octets are left for them by default."""
         raise NotImplementedError
 
 
@@ -153,9 +167,11 @@ class Judgement(nagiosplugin.Check):
 
     def __call__(self) -> None:
         super().__call__()
+        output = nagiosplugin.Runtime().output
+        room = MAX_OUTPUT - octets([f"{output.format_status(self)} {output.format_perfdata(self)}"])
         for resource in self.resources:
             if isinstance(resource, Subject):
-                nagiosplugin.Runtime().output.add_longoutput(resource.long_output())
+                output.add_longoutput(resource.long_output(room))
 
     def conclude(self, settings: Settings) -> NoReturn:
         # With verbose above 0 the library puts perfdata behind the long output, where Icinga cuts them to pieces; the
@@ -337,15 +353,24 @@ class _Presence(Subject):
 
     def sentences(self, outcome: Outcome) -> List[str]:
         """Remarks and advice."""
-        return [*outcome.remarks, *_standing_remarks(self.settings), *self.diagnosis.advice, *self.remarks]
+        return [*outcome.remarks, *self._important(), *self.remarks]
 
-    def long_output(self) -> List[str]:
+    def _important(self) -> List[str]:
+        return [*_standing_remarks(self.settings), *self.diagnosis.advice]
+
+    def long_output(self, room: int) -> List[str]:
         """Everything below the first line."""
         outcome, settings = self.outcome, self.settings
         assert outcome is not None
-        lines = cmdlet_lines(outcome, self.diagnosis)
+        lines, sentences = cmdlet_lines(outcome, self.diagnosis), list(map(clean, self.sentences(outcome)))
+        if settings.verbose == 0 and not outcome.front_ends:  # what is said of a whole pool fits no such limit
+            for limit in range(MAX_FIELD, LEAST_FIELD - 1, -20):
+                if octets([*lines, *sentences]) > room:
+                    lines = cmdlet_lines(outcome, self.diagnosis, limit)
+            if octets([*lines, *sentences]) > room:
+                sentences = fitted(sentences, list(map(clean, self._important())), room - octets(lines))
         lines += front_end_lines(outcome)
-        lines += [clean(text) for text in self.sentences(outcome)]
+        lines += sentences
         if settings.verbose > 0:
             lines += activity_log(outcome)
         if settings.verbose > 1:
@@ -434,12 +459,23 @@ class _Summary(nagiosplugin.Summary):
             for result in results
             if result.state.code and result.metric is not None
         ]
-        return clean(", ".join([text, *broken]))
+        return clean(_with_limits(text, broken))
 
     def _name(self, label: str) -> str:
         end = self._presence.first_end()
         own = label == "certificate_days" and self._presence.own_ends()
         return f"{label} of {end.whose}" if own and end is not None else label
+
+
+def _with_limits(text: str, broken: Sequence[str]) -> str:
+    """A success and the ranges that it is outside of, which go first where there is no room for both."""
+    if not broken:
+        return text
+    limits = ", ".join(broken)
+    if len(limits) > ROOM and len(broken) > 1:
+        limits = f"{broken[0]} (and {len(broken) - 1} more)"
+    left = ROOM - len(f", {limits}")
+    return f"{clean(text, left)}, {limits}" if left >= LEAST_LEAD else limits
 
 
 def _front_ends_failed(outcome: Outcome) -> str:

@@ -532,6 +532,84 @@ def test_the_longest_success_fits_too(report: Report) -> None:
     assert result.code == 0
 
 
+WIDE = "€" * 600
+PLACE = "p" * 47 + ".contoso.example"
+
+
+def remarks(count: int) -> Tuple[str, ...]:
+    return tuple(f"Remark {number}: {'nothing that matters ' * 6}." for number in range(count))
+
+
+@pytest.mark.parametrize("told", [settings(), settings(tls=TlsSettings(insecure=True))], ids=["verified", "insecure"])
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        success(remarks=remarks(8)),
+        success(remarks=(WIDE,)),
+        failed(failure(Cause.STATUS, f"403, {WIDE}", user=ANN.uri, status=403, diagnostics=(f'1;reason="{WIDE}"',))),
+        failed(failure(Cause.STATUS, "503, Unavailable", user=ANN.uri, status=503), remarks=(*remarks(4), WIDE)),
+        failed(
+            failure(Cause.NO_ANSWER, "No answer to REGISTER in 1 secs.", user=ANN.uri),
+            failure(Cause.CLOSED, "Closed.", user=BEN.uri, detail=PLACE),
+            failure(Cause.REDIRECT, "Redirected in a circle.", user=BEN.uri),
+            failure(Cause.NO_TIME, "Not tried.", SUBSCRIBE, BEN.uri),
+            target=PLACE,
+            remarks=remarks(3),
+        ),
+    ],
+    ids=["remarks", "a wide remark", "a wide reason", "advice and remarks", "four failures"],
+)
+def test_however_much_there_is_to_say_the_default_output_fits(report: Report, outcome: Outcome, told: Settings) -> None:
+    whole = report(outcome, told._replace(verbose=1))
+    result = report(outcome, told)
+    assert len(whole.stdout.encode()) > 1023 >= len(result.stdout.encode())
+    assert result.perfdata == whole.perfdata
+    assert [line.partition(" ")[0] for line in result.lines[1:6]] == [
+        "TargetFqdn", "Result", "Latency", "Error", "Diagnosis"
+    ]  # fmt: skip
+    advice = next(
+        (line for line in whole.lines if re.match("The (server forbids|pool is not ready|conn.*hangs)", line)), ""
+    )
+    assert not advice or advice in result.lines
+    assert bool(advice) == bool(outcome.failures)
+    assert (told.tls.insecure) == ("The server's certificate was not verified (--insecure)." in result.lines)
+    assert result.lines[-1] == "-v tells all of it." or WIDE in outcome.failures[0].text
+
+
+def test_what_fits_is_not_cut(report: Report) -> None:
+    reason = "x" * 180
+    result = report(failed(failure(Cause.STATUS, "403, Forbidden", diagnostics=(f'1;reason="{reason}"',))))
+    assert f"Diagnosis  : ErrorCode=1,Reason={reason}" in result.lines
+    assert "-v tells all of it." not in result.lines
+
+
+@pytest.mark.parametrize("ranges", [("0:0",), ("0.000001:0.000002", "@0:10000")], ids=["short", "long"])
+@pytest.mark.parametrize("count", range(1, 7))
+def test_the_first_line_names_what_is_out_of_range_and_is_short(
+    report: Report, ranges: Tuple[str, ...], count: int
+) -> None:
+    labels = ("latency", "notify", "register", "self_subscribe", "subscribe", "publish")[:count]
+    worst = labels[-1]
+    told = limits(dict.fromkeys(labels, ranges[0]), {worst: ranges[-1]})
+    text, _, _ = report(success(), told).first_line.partition(" | ")
+    assert len(text) < 120
+    assert f" {worst} 0." in text
+    named = len(re.findall(r"\d is ", text))
+    assert f"(and {count - named} more)" in text or named == count
+    assert "reached" in text or count > 1
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_long_reason_is_cut_to_what_the_first_line_has_room_for(report: Report, others: int) -> None:
+    words = "403, " + "because of this and that " * 20
+    found = [failure(Cause.STATUS, words, user=ANN.uri, status=403)]
+    found += [failure(Cause.STATUS, "404, Not Found", user=BEN.uri, status=404)] * others
+    text, _, _ = report(failed(*found)).first_line.partition(" | ")
+    assert text.endswith("… (and 1 more)" if others else "…")
+    assert 110 < len(text) < 120
+    assert words[:25] in text
+
+
 def test_an_activity_of_no_known_name_is_not_measured() -> None:
     assert measured(failed(activities=(Activity("Other", ANN.uri, 0, 1),))) == {}
     assert UNREGISTER in plugin.LABELS

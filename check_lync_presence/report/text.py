@@ -6,13 +6,18 @@ Owns cleaning, redaction, the cmdlet's five lines, the activity log and the SIP 
 from __future__ import annotations
 
 import re
-from typing import List, Sequence, Tuple
+from typing import Collection, Dict, Iterable, List, Sequence, Tuple
 
 from ..outcome import NOTIFY, PUBLISH, Activity, Cause, Diagnosis, Failure, Outcome, WireMessage
 from ..settings import Settings
 
-MAX_LINE = 400  # of server text in one line: 1 KiB is what NRPE v2 carries in all
-MAX_FIELD = 200  # of server text in one of the cmdlet's lines, so that advice has room behind it
+MAX_OUTPUT = 1023  # octets of a default output: NRPE v2 carries 1 KiB, and an end of it
+MAX_LINE = 400  # characters of server text in one line
+MAX_FIELD = 200  # the same in one of the cmdlet's lines
+LEAST_FIELD = 100  # octets of it where other lines need the room
+LEAST_TEXT = 60  # octets of a sentence that says something
+LEAST_REASON = 20  # characters of a reason that do
+CUT = "-v tells all of it."
 LEAST_TOKEN = 16  # characters of a value that cannot be a word of somebody else's text
 MAX_MESSAGE = 16 * 1024  # of one SIP message with -vvv
 
@@ -41,6 +46,29 @@ def clean(text: str, limit: int = MAX_LINE) -> str:
         text = "".join(" " if category(char) in _UNPRINTABLE else char for char in text)
     text = " ".join(text.split()).replace("|", "¦").replace("<", "‹").replace(">", "›")
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def octets(lines: Iterable[str]) -> int:
+    """What these lines take in an output."""
+    return sum(len(line.encode("utf-8", "replace")) + 1 for line in lines)
+
+
+def shortened(text: str, room: int) -> str:
+    """`text` in at most `room` octets."""
+    raw = text.encode("utf-8", "replace")
+    return text if len(raw) <= room else f"{raw[: max(room - 3, 0)].decode('utf-8', 'ignore')}…"
+
+
+def fitted(texts: Sequence[str], first: Collection[str], room: int) -> List[str]:
+    """What `room` octets hold of `texts`, a line each, in their order; those in `first` have it before the others."""
+    room -= octets([CUT])
+    kept: Dict[str, str] = {}
+    for text in sorted(texts, key=lambda text: text not in first):
+        short = shortened(text, room - 1)
+        if short == text or room > LEAST_TEXT:
+            kept[text] = short
+            room -= octets([short])
+    return [*(kept[text] for text in texts if text in kept), *([CUT] if room >= 0 else [])]
 
 
 def escaped(text: str) -> str:
@@ -83,8 +111,8 @@ def time_span(seconds: float) -> str:
     return f"{text}.{fraction:07d}" if fraction else text
 
 
-def cmdlet_lines(outcome: Outcome, diagnosis: Diagnosis) -> List[str]:
-    """The five properties of the cmdlet's output object."""
+def cmdlet_lines(outcome: Outcome, diagnosis: Diagnosis, limit: int = 4 * MAX_FIELD) -> List[str]:
+    """The five properties of the cmdlet's output object, each value of at most `limit` octets."""
     fields = (
         ("TargetFqdn", outcome.target),
         ("Result", "Success" if outcome.success else "Failure"),
@@ -92,7 +120,7 @@ def cmdlet_lines(outcome: Outcome, diagnosis: Diagnosis) -> List[str]:
         ("Error", diagnosis.error),
         ("Diagnosis", diagnosis.diagnosis),
     )
-    return [f"{name:<11}: {clean(value, MAX_FIELD)}".rstrip() for name, value in fields]
+    return [f"{name:<11}: {shortened(clean(value, MAX_FIELD), limit)}".rstrip() for name, value in fields]
 
 
 def front_end_lines(outcome: Outcome) -> List[str]:
@@ -112,17 +140,18 @@ def front_end_lines(outcome: Outcome) -> List[str]:
 
 
 def what_failed(outcome: Outcome, room: int = MAX_LINE) -> str:
-    """The first failure on one line of at most `room` characters, if that can be done, and how many more there are."""
+    """The first failure on one line of at most `room` characters, if the names allow, and how many more there are."""
     first, *others = outcome.failures
     activity = PUBLISH if first.activity == NOTIFY else first.activity
     who = f" for {first.user}" if first.user and first.cause is not Cause.NO_NOTIFICATION else ""
     more = f" (and {len(others)} more)" if others else ""
     if others and all(_alike(other, first) for other in others):
         who, more = " for both users", ""
-    reason = f"{first.text.rstrip('.')}{more}"
-    if first.cause in _OF_THE_CONNECTION and len(f"{activity} failed{who}: {reason}") > room:
+    reason = clean(first.text).rstrip(".")
+    if first.cause in _OF_THE_CONNECTION and len(f"{activity} failed{who}: {reason}{more}") > room:
         who = ""
-    return f"{activity} failed{who}: {reason}"
+    left = room - len(f"{activity} failed{who}: {more}")
+    return f"{activity} failed{who}: {clean(reason, max(left, LEAST_REASON))}{more}"
 
 
 def _alike(one: Failure, other: Failure) -> bool:

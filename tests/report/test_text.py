@@ -12,11 +12,15 @@ from hypothesis import strategies as st
 
 from check_lync_presence.outcome import NOTIFY, REGISTER, Activity, Diagnosis, WireMessage
 from check_lync_presence.report.text import (
+    CUT,
     MAX_LINE,
     activity_log,
     clean,
     cmdlet_lines,
+    fitted,
+    octets,
     redact,
+    shortened,
     sip_log,
     time_span,
 )
@@ -75,6 +79,23 @@ def test_what_is_clean_is_one_short_line_without_anything_invisible(text: str, l
     assert len(shown.splitlines()) <= 1
     assert len(shown) <= limit
     assert clean(shown, limit) == shown
+
+
+@many
+@given(st.text(st.characters(codec="utf-8")), st.integers(3, 50))
+def test_what_is_shortened_fits_and_is_the_beginning(text: str, room: int) -> None:
+    short = shortened(text, room)
+    assert len(short.encode()) <= room
+    assert short == text or (short[-1] == "…" and text.startswith(short[:-1]) and len(text.encode()) > room)
+
+
+def test_what_comes_first_has_the_room_before_the_others_and_nothing_is_moved() -> None:
+    texts = ["a" * 100, "b" * 100, "c" * 100, "d" * 30]
+    assert fitted(texts, (), octets([*texts, CUT])) == [*texts, CUT]
+    assert fitted(texts, texts[2:3], octets([*texts[1:], CUT])) == [texts[0], texts[2], texts[3], CUT]
+    assert fitted(texts, texts[1:3], octets([*texts[1:3], CUT]) + 70) == ["a" * 66 + "…", *texts[1:3], CUT]
+    assert fitted(texts, texts[1:3], octets([*texts[1:3], CUT]) + 40) == [*texts[1:], CUT]
+    assert fitted(texts, (), -500) == []
 
 
 @pytest.mark.parametrize("name", ["gssapi-data", "GSSAPI-Data", "response", "RspAuth", "nonce", "cnonce", "CNONCE"])
