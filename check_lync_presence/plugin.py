@@ -91,8 +91,6 @@ STATES = {"critical": nagiosplugin.Critical, "warning": nagiosplugin.Warn, "unkn
 SECONDS_PER_DAY = 86400
 ROOM = 119 - len(f"{NAME} CRITICAL - ")  # what a first line of less than 120 characters has left for us
 
-LEAST_LEAD = 24  # characters of what a success is that say something
-
 
 class Staging(Protocol):
     """What stands around a run that is recorded, or in the place of the world when one is played."""
@@ -453,13 +451,14 @@ class _Summary(nagiosplugin.Summary):
             where = f"{_all(len(outcome.front_ends))} of {where}"
         if not outcome.success:
             return clean(_front_ends_failed(outcome) if outcome.front_ends else what_failed(outcome, ROOM))
-        text = f"{settings.publisher.uri} reached {settings.subscriber.uri} on {where} in {outcome.latency:.3f} s"
+        who = f"{settings.publisher.uri} reached {settings.subscriber.uri}"
+        whole = f"{who} on {where} in {outcome.latency:.3f} s"
         broken = [
             f"{self._name(result.metric.name)} {decimal(result.metric.value)} is {result.hint}"
             for result in results
             if result.state.code and result.metric is not None
         ]
-        return clean(_with_limits(text, broken))
+        return clean(_with_limits([whole, who, who.rpartition("@")[0]], broken) if broken else whole)
 
     def _name(self, label: str) -> str:
         end = self._presence.first_end()
@@ -467,15 +466,12 @@ class _Summary(nagiosplugin.Summary):
         return f"{label} of {end.whose}" if own and end is not None else label
 
 
-def _with_limits(text: str, broken: Sequence[str]) -> str:
-    """A success and the ranges that it is outside of, which go first where there is no room for both."""
-    if not broken:
-        return text
+def _with_limits(texts: Sequence[str], broken: Sequence[str]) -> str:
+    """A success and the ranges that it is outside of: these, behind the first of `texts` that there is room for."""
     limits = ", ".join(broken)
     if len(limits) > ROOM and len(broken) > 1:
         limits = f"{broken[0]} (and {len(broken) - 1} more)"
-    left = ROOM - len(f", {limits}")
-    return f"{clean(text, left)}, {limits}" if left >= LEAST_LEAD else limits
+    return next((f"{text}, {limits}" for text in texts if len(f"{text}, {limits}") <= ROOM), limits)
 
 
 def _front_ends_failed(outcome: Outcome) -> str:
