@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import signal
 import socket
 import ssl
 import sys
@@ -37,14 +38,17 @@ from .report.text import (
     LEAST_FIELD,
     MAX_FIELD,
     MAX_OUTPUT,
+    Redaction,
     activity_log,
     clean,
     cmdlet_lines,
+    credentials,
     fitted,
     front_end_lines,
     octets,
     sip_log,
     what_failed,
+    without_secrets,
 )
 from .roundtrip import World
 from .settings import Settings
@@ -57,6 +61,8 @@ if TYPE_CHECKING:
 
 NAME = "LYNC PRESENCE"
 FENCE = 1  # seconds beyond the run's own deadline after which the alarm ends it: a bug, not a verdict
+
+TELLING = 10  # seconds for what is said of a run, by when it is over; with -vvv there may be much
 
 # Perfdata label by activity.
 LABELS = {
@@ -89,6 +95,9 @@ FRONT_END_PERFDATA = {
 # What --account-state can be.
 STATES = {"critical": nagiosplugin.Critical, "warning": nagiosplugin.Warn, "unknown": nagiosplugin.Unknown}
 SECONDS_PER_DAY = 86400
+MAX_CREDENTIALS = (
+    10_000  # headers; a flood makes more, of signatures, long after the tokens that passwords are guessed from
+)
 ROOM = 119 - len(f"{NAME} CRITICAL - ")  # what a first line of less than 120 characters has left for us
 
 
@@ -165,6 +174,7 @@ class Judgement(nagiosplugin.Check):
 
     def __call__(self) -> None:
         super().__call__()
+        signal.alarm(TELLING)  # what was measured must not be lost over what is said of it
         output = nagiosplugin.Runtime().output
         room = MAX_OUTPUT - octets([f"{output.format_status(self)} {output.format_perfdata(self)}"])
         for resource in self.resources:
@@ -212,11 +222,20 @@ class _Presence(Subject):
         self._ends: List[CertificateEnd] = []
         self._latency: Optional[float] = None
         self._notified_after: Optional[float] = None
+        self._credentials: List[str] = []
         hostname = socket.gethostname().partition(".")[0][:15].upper()
         self._progress = _progress(self._watch)
         watch = self._watch if self._progress is None else self._progress.watch
         world = World(
-            time.monotonic, time.time, _token, hostname, watch, self._failed, self._notified, self._ends.append
+            time.monotonic,
+            time.time,
+            _token,
+            hostname,
+            watch,
+            failed=self._failed,
+            notified=self._notified,
+            ends=self._ends.append,
+            credentials=self._sent,
         )
         self._world = staging.world(world) if staging is not None else world
         self._attempt = staging.attempt if staging is not None else attempt
@@ -234,11 +253,11 @@ class _Presence(Subject):
         if self._progress is not None:
             self._progress.say(f"looking for {settings.target}")
         try:
-            self.outcome = self._attempt(settings, self._context, world, deadline)
+            self.outcome = self._harmless(self._attempt(settings, self._context, world, deadline))
             self._explain(self.outcome, deadline)
         except Stopped as stop:
             if self.outcome is None:
-                self.outcome = self._stopped(stop, world.clock() - started)
+                self.outcome = self._harmless(self._stopped(stop, world.clock() - started))
             self._explain(self.outcome, deadline.within(0.0))  # nobody waits for what a directory would say
         finally:
             if self._progress is not None:
@@ -290,6 +309,10 @@ class _Presence(Subject):
         if not self.settings.all_front_ends:  # there each has its own
             self._latency, self._notified_after = latency, notified_after
 
+    def _sent(self, value: str) -> None:
+        if len(self._credentials) < MAX_CREDENTIALS:
+            self._credentials.append(value)
+
     def _stopped(self, stop: Stopped, seconds: float) -> Outcome:
         """What a run came to that was ended from outside after so many seconds."""
         settings = self.settings
@@ -318,6 +341,12 @@ class _Presence(Subject):
             host = settings.publisher.domain if settings.discover else (settings.connect or (settings.target,))[0]
             failures = [_stop_in(REGISTER, "", seconds, f"{stop.stuck_in or f'the look-up of {host}'}: not")]
         return known._replace(failures=tuple(failures))
+
+    def _harmless(self, outcome: Outcome) -> Outcome:
+        """`outcome` without our credentials, which a server may say again in its own words."""
+        if not (outcome.failures or outcome.remarks or self.settings.verbose):
+            return outcome
+        return without_secrets(outcome, Redaction(self.settings.secrets, credentials(self._credentials)))
 
     def _explain(self, outcome: Outcome, deadline: Deadline) -> None:
         if not outcome.failures:
@@ -372,7 +401,7 @@ class _Presence(Subject):
         if settings.verbose > 0:
             lines += activity_log(outcome)
         if settings.verbose > 1:
-            lines += sip_log(outcome.messages, settings)
+            lines += sip_log(outcome.messages, settings, outcome.left_out)
         return lines
 
 

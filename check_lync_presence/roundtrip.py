@@ -38,7 +38,7 @@ from .outcome import (
 from .refusal import Redirected
 from .settings import Account, Settings, UserCertificate
 from .sip.uri import SipUri
-from .useragent import Token, UserAgent
+from .useragent import MessageLog, Token, UserAgent
 from .value import NamedTuple
 
 MAX_REDIRECTS = 3
@@ -118,8 +118,8 @@ class World(NamedTuple):
     """What a run takes from outside: a monotonic clock, the time of day, random hexadecimal digits, the host's name.
 
     `watch` is told of every activity when it begins and when it is over, `failed` of every failure at once, `notified`
-    of a latency and of how long the notification took (outcome.Outcome), `ends` of the certificate of every server.
-    `log`, if not None, collects the messages.
+    of a latency and of how long the notification took (outcome.Outcome), `ends` of the certificate of every server,
+    `credentials` of everything that is sent in the place of a password. `log`, if not None, collects the messages.
     """
 
     clock: Clock
@@ -130,8 +130,9 @@ class World(NamedTuple):
     failed: Callable[[Failure], None] = _nobody_watches
     notified: Callable[[float, float], None] = _nobody_watches
     ends: Callable[[CertificateEnd], None] = _nobody_watches
+    credentials: Callable[[str], None] = _nobody_watches
     network: Network = Network()
-    log: Optional[List[WireMessage]] = None
+    log: Optional[MessageLog] = None
 
 
 def presence_round_trip(settings: Settings, context: Optional[ssl.SSLContext], world: World) -> Outcome:
@@ -147,7 +148,7 @@ class Run:
         self.context = context
         self.world = world
         self.whole = Deadline(settings.timeout, world.clock)
-        self.messages = world.log if world.log is not None or settings.verbose < 2 else []
+        self.messages = world.log if world.log is not None or settings.verbose < 2 else MessageLog()
         self._started = world.clock()
 
     def since_start(self) -> float:
@@ -156,6 +157,11 @@ class Run:
     def log(self) -> Tuple[WireMessage, ...]:
         """The messages so far, by their time; in one moment, as they came."""
         return tuple(sorted(self.messages or (), key=lambda message: message.at))
+
+    @property
+    def left_out(self) -> int:
+        """How many messages came after those in the log."""
+        return self.messages.left_out if self.messages is not None else 0
 
     def pick(self, count: int) -> int:
         """A random number from 0 on, less than `count`."""
@@ -279,6 +285,7 @@ class RoundTrip:
             remarks=tuple(dict.fromkeys(remarks)),
             messages=self._run.log(),
             dialect=self._dialect,
+            left_out=self._run.left_out,
         )
 
     async def reaches(self, other: RoundTrip) -> Path:
@@ -575,7 +582,9 @@ class RoundTrip:
             end = CertificateEnd(connection.tls.expires, "the server's certificate")
             self._expires = min(self._expires or end, end)
             self._world.ends(end)
-        return UserAgent(account.uri, connection, self._world.token, run.since_start, run.messages)
+        return UserAgent(
+            account.uri, connection, self._world.token, run.since_start, run.messages, self._world.credentials
+        )
 
     async def _activity(
         self, name: str, account: Account, work: Callable[[], Awaitable[Optional[Tuple[str, ...]]]]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
+import signal
 import time
-from typing import Any, Callable, Dict, Iterator, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, Tuple, Union
 
 import nagiosplugin
 import pytest
@@ -353,6 +354,41 @@ def test_server_text_is_cleaned_wherever_it_is_shown(report: Report) -> None:
     assert len([line for line in result.lines if line.startswith("LYNC PRESENCE")]) == 1
     assert all(line.isprintable() for line in result.lines)
     assert "warning: removed" not in result.stdout
+
+
+def test_messages_that_were_not_kept_are_counted_below(report: Report) -> None:
+    result = report(success(left_out=12), settings(verbose=2))
+    assert result.lines[-1] == "12 more messages are not shown."
+
+
+def test_what_is_told_has_a_time_of_its_own(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+    left: List[float] = []
+
+    def told(*_: Any) -> List[str]:
+        left.append(signal.getitimer(signal.ITIMER_REAL)[0])
+        return []
+
+    monkeypatch.setattr(plugin, "cmdlet_lines", told)
+    report(success(), settings(timeout=1.0))
+    assert left[0] > 1.0 + plugin.FENCE
+
+
+def test_a_server_that_says_our_credentials_again_is_not_quoted(report: Report) -> None:
+    token = "TlRMTVNTUAADAAAAGAAYAGAAAABGAEYAeAAAAA4ADgBIAAAABgAGAFYA"
+
+    def refused(told: Settings, _: Any, world: World, __: Any) -> Outcome:
+        world.credentials(f'NTLM qop="auth", gssapi-data="{token}", version=4')
+        return failed(failure(Cause.STATUS, f"403, {token}", user=ANN.uri, status=403), remarks=(token[:40],))
+
+    def stopped(told: Settings, _: Any, world: World, __: Any) -> Outcome:
+        world.credentials(f'Digest username="ann", response="{token}"')
+        world.failed(failure(Cause.STATUS, f"403, {token}", user=ANN.uri, status=403))
+        raise Stopped
+
+    for run in (refused, stopped):
+        result = report(run, settings(verbose=1))
+        assert token[:24] not in result.stdout
+        assert "Error      : 403, ***" in result.lines
 
 
 def test_verbosity_adds_the_log_below(report: Report) -> None:
