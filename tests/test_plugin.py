@@ -646,6 +646,16 @@ def test_a_long_reason_is_cut_to_what_the_first_line_has_room_for(report: Report
     assert words[:25] in text
 
 
+def test_a_reason_that_has_just_the_room_is_not_cut_for_a_number(report: Report) -> None:
+    found = [
+        failure(Cause.STOPPED, "Not over after 38.1 s, then SIGTERM.", name, user.uri)
+        for name, user in ((SELF_SUBSCRIBE, ANN), (SUBSCRIBE, BEN))
+    ]
+    text, _, _ = report(failed(*found)).first_line.partition(" | ")
+    assert text.endswith(f"SelfSubscribeActivity failed for {ANN.uri}: Not over after 38.1 s, then SIGTERM")
+    assert len(text) < 120
+
+
 def test_an_activity_of_no_known_name_is_not_measured() -> None:
     assert measured(failed(activities=(Activity("Other", ANN.uri, 0, 1),))) == {}
     assert UNREGISTER in plugin.LABELS

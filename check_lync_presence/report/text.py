@@ -211,8 +211,10 @@ def what_failed(outcome: Outcome, room: int = MAX_LINE) -> str:
     reason = clean(first.text).rstrip(".")
     if first.cause in _OF_THE_CONNECTION and len(f"{activity} failed{who}: {reason}{more}") > room:
         who = ""
-    left = room - len(f"{activity} failed{who}: {more}")
-    return f"{activity} failed{who}: {clean(reason, max(left, LEAST_REASON))}{more}"
+    text = f"{activity} failed{who}: "
+    if len(text + reason) <= room < len(text + reason + more):
+        more = ""  # the reason says more than a number
+    return f"{text}{clean(reason, max(room - len(text + more), LEAST_REASON))}{more}"
 
 
 def _alike(one: Failure, other: Failure) -> bool:
