@@ -35,19 +35,17 @@ from .outcome import (
     Outcome,
 )
 from .report.text import (
-    LEAST_FIELD,
-    MAX_FIELD,
     MAX_OUTPUT,
     Redaction,
     activity_log,
     clean,
     cmdlet_lines,
     credentials,
-    fitted,
     front_end_lines,
     octets,
     sip_log,
     what_failed,
+    within,
     without_secrets,
 )
 from .roundtrip import World
@@ -389,15 +387,10 @@ class _Presence(Subject):
         """Everything below the first line."""
         outcome, settings = self.outcome, self.settings
         assert outcome is not None
-        lines, sentences = cmdlet_lines(outcome, self.diagnosis), list(map(clean, self.sentences(outcome)))
-        if settings.verbose == 0 and not outcome.front_ends:  # what is said of a whole pool fits no such limit
-            for limit in range(MAX_FIELD, LEAST_FIELD - 1, -20):
-                if octets([*lines, *sentences]) > room:
-                    lines = cmdlet_lines(outcome, self.diagnosis, limit)
-            if octets([*lines, *sentences]) > room:
-                sentences = fitted(sentences, list(map(clean, self._important())), room - octets(lines))
-        lines += front_end_lines(outcome)
-        lines += sentences
+        sentences = list(map(clean, self.sentences(outcome)))
+        lines = [*cmdlet_lines(outcome, self.diagnosis), *front_end_lines(outcome), *sentences]
+        if settings.verbose == 0 and octets(lines) > room:
+            lines = within(room, outcome, self.diagnosis, sentences, list(map(clean, self._important())))
         if settings.verbose > 0:
             lines += activity_log(outcome)
         if settings.verbose > 1:

@@ -42,10 +42,6 @@ class MessageLog(List[WireMessage]):
             super().append(message)
 
 
-def _nobody_keeps(_: str) -> None:
-    pass
-
-
 class Guard(Protocol):
     """What protects the messages of a connection once a user is signed in.
 
@@ -75,7 +71,7 @@ class UserAgent:
         token: Token,
         clock: Clock,
         log: Optional[List[WireMessage]],
-        credentials: Callable[[str], None] = _nobody_keeps,
+        credentials: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.user = user
         self.connection = connection

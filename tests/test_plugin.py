@@ -612,6 +612,19 @@ def test_however_much_there_is_to_say_the_default_output_fits(report: Report, ou
     assert result.lines[-1] == "-v tells all of it." or WIDE in outcome.failures[0].text
 
 
+@pytest.mark.parametrize("count", [2, 40])
+def test_the_front_ends_are_told_and_what_no_limit_holds_is_told_whole(report: Report, count: int) -> None:
+    broken = failure(Cause.STATUS, "503, Unavailable", user=ANN.uri, status=503)
+    each = [failed(broken, server=f"10.0.0.{number}") for number in range(count)]
+    whole = failed(broken, front_ends=tuple(each), remarks=remarks(6))
+    result = report(whole, settings(all_front_ends=True))
+    assert [line for line in result.lines if " : Failure, " in line] == [
+        f"10.0.0.{number} : Failure, Register failed for {ANN.uri}: 503, Unavailable" for number in range(count)
+    ]
+    assert any(line.startswith("The pool is not ready") for line in result.lines)
+    assert (len(result.stdout.encode()) < 1024) == (count == 2) == (result.lines[-1] == "-v tells all of it.")
+
+
 def test_what_fits_is_not_cut(report: Report) -> None:
     reason = "x" * 180
     result = report(failed(failure(Cause.STATUS, "403, Forbidden", diagnostics=(f'1;reason="{reason}"',))))

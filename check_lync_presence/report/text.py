@@ -200,6 +200,23 @@ def front_end_lines(outcome: Outcome) -> List[str]:
     return [clean(line) for line in lines]
 
 
+def within(
+    room: int, outcome: Outcome, diagnosis: Diagnosis, sentences: Sequence[str], first: Collection[str]
+) -> List[str]:
+    """The lines below the first one in `room` octets: texts are cut, then sentences left out, `first` the last of all.
+
+    Where the room is too small for the others alone, as with a large pool, nothing is left out: that would help nobody.
+    """
+    front_ends = front_end_lines(outcome)
+    for limit in range(MAX_FIELD, LEAST_FIELD - 1, -20):
+        lines = [*cmdlet_lines(outcome, diagnosis, limit), *front_ends]
+        if octets([*lines, *sentences]) <= room:
+            return [*lines, *sentences]
+    if octets(lines) > room:
+        return [*cmdlet_lines(outcome, diagnosis), *front_ends, *sentences]
+    return [*lines, *fitted(sentences, first, room - octets(lines))]
+
+
 def what_failed(outcome: Outcome, room: int = MAX_LINE) -> str:
     """The first failure on one line of at most `room` characters, if the names allow, and how many more there are."""
     first, *others = outcome.failures
