@@ -344,7 +344,8 @@ class _Presence(Subject):
         """`outcome` without our credentials, which a server may say again in its own words."""
         if not (outcome.failures or outcome.remarks or self.settings.verbose):
             return outcome
-        return without_secrets(outcome, Redaction(self.settings.secrets, credentials(self._credentials)))
+        # No server is told a password, and a short one is in many words.
+        return without_secrets(outcome, Redaction((), credentials(self._credentials)))
 
     def _explain(self, outcome: Outcome, deadline: Deadline) -> None:
         if not outcome.failures:
