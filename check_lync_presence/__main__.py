@@ -18,6 +18,10 @@ def run() -> None:
     """Run the command line and end the process with its exit code."""
     # Looking for garbage where there is none took a twentieth of a run's CPU time.
     gc.set_threshold(GARBAGE)
+    if sys.warnoptions:  # PYTHONWARNINGS asks for warnings of the libraries, and standard error stays empty
+        import warnings
+
+        warnings.simplefilter("ignore")
     sys.stdout = patient(sys.stdout, sys.stderr)
     from .cli import main
 

@@ -10,7 +10,7 @@ import ssl
 import time
 from typing import List, Optional
 
-from .lockout import BACK_OFF, LockoutGuard, Refusal
+from .lockout import BACK_OFF, LockoutGuard, Refusal, why_not_kept
 from .net.deadline import Deadline
 from .outcome import REGISTER, Cause, Failure, Outcome
 from .roundtrip import World, presence_round_trip
@@ -47,25 +47,25 @@ def attempt(settings: Settings, context: Optional[ssl.SSLContext], world: World,
     timed = settings._replace(timeout=deadline.remaining) if asked else settings
     try:
         outcome = presence_round_trip(timed, context, world._replace(failed=failed))
-    except KeyboardInterrupt:
+    except BaseException:  # whatever else went wrong: the server has counted the refusal
         for account in accounts:
             if account.uri in refusals:
                 guard.remember(account, world.now())
         raise
-    refused = [failure.user for failure in outcome.failures if failure.cause is Cause.REFUSED_CREDENTIALS]
     signed_in = [item.user for item in outcome.activities if item.name == REGISTER and item.seconds is not None]
     not_remembered: List[str] = []
     for account in accounts:
-        if account.uri in signed_in:
+        # Who was registered without a password may be asked for it later.
+        if account.uri in refusals:
+            if not guard.remember(account, world.now()):
+                not_remembered.append(account.user)
+        elif account.uri in signed_in:
             guard.forget(account)
-        elif account.uri in refused and not guard.remember(account, world.now()):
-            not_remembered.append(account.user)
     if not not_remembered:
         return outcome
     remark = (
         f"The refusal of {' and '.join(not_remembered)} could not be remembered "
-        f"({' or '.join(settings.state_folders)} must be a folder of our own): "
-        "the next run will try again and may lock the account out."
+        f"({why_not_kept(settings.state_folders)}): the next run will try again and may lock the account out."
     )
     return outcome._replace(remarks=(*outcome.remarks, remark))
 

@@ -32,6 +32,7 @@ from .settings import (
     read_accounts_file,
     read_private_octets,
     sip_address,
+    user_name,
 )
 from .stop import Stopped, finish_anyway, watch_for_sigterm
 
@@ -50,6 +51,7 @@ _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})\Z")
 # Compiled where they are needed, which is not in every run.
 _NUMBER = r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?"
 _RANGE = rf"@?(?:(?:~|{_NUMBER})?:)?(?:{_NUMBER})?\Z"
+_BARE_IPV6_URI = r"(ldaps?://)([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)(/?)\Z"
 _LDAP_URI = r"ldaps?://(\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]|[A-Za-z0-9_.-]+)(?::([0-9]+))?/?\Z"
 _TRUE, _FALSE = ("1", "yes", "true", "on"), ("0", "no", "false", "off")
 
@@ -177,13 +179,30 @@ def _leave_no_core_dump() -> None:
 
 def _arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = _parser()
-    arguments, unknown = parser.parse_known_args(argv)
+    arguments, unknown = parser.parse_known_args(_joined(sys.argv[1:] if argv is None else argv, parser))
     if unknown:
         # argparse would show all that it does not know, and behind --publisher-password stands a password.
         name = unknown[0].partition("=")[0]
-        hint = _near(name, parser._option_string_actions) or f"; {PROGRAM} --help lists the options"
+        if name.startswith("--pass"):
+            hint = "; passwords go into --publisher-password-file and --subscriber-password-file, or the accounts file"
+        else:
+            hint = _near(name, parser._option_string_actions) or f"; {PROGRAM} --help lists the options"
         raise SettingsError(f"unknown argument {name}{hint}")
     return arguments
+
+
+def _joined(argv: Sequence[str], parser: argparse.ArgumentParser) -> List[str]:
+    """The arguments, each negative value in one word with its option: argparse would take -4:5 for the option -4."""
+    options = parser._option_string_actions
+    joined: List[str] = []
+    for word in argv:
+        option = options.get(joined[-1]) if joined else None
+        negative = word[:1] == "-" and word[1:2].isdigit() and word not in options
+        if negative and option is not None and option.nargs is None:
+            joined[-1] += f"={word}" if joined[-1].startswith("--") else word
+        else:
+            joined.append(word)
+    return joined
 
 
 def _near(word: str, known: Iterable[str]) -> str:
@@ -237,7 +256,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Logs two test users on to a Lync or Skype for Business pool, publishes presence as one and checks "
         "that the other receives it, as Test-CsPresence does.",
         epilog="Ranges are those of the Monitoring Plugins guidelines: 5 (outside 0 to 5), 10: (below 10), "
-        "~:5 (above 5), @5:10 (inside 5 to 10). Exit codes: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.",
+        "'~:5' (above 5; in quotes, for the shell), @5:10 (inside 5 to 10). "
+        "Exit codes: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.",
     )
     for group in GROUPS:
         section = parser.add_argument_group(group.title)
@@ -284,7 +304,8 @@ def settings_from(arguments: argparse.Namespace, sources: Sources) -> Settings:
     section = accounts.section(target) if accounts is not None else None
     if section is None and not both_named:
         raise SettingsError(_no_section(target, accounts))
-    keys = _checked_keys(section or {}, accounts)
+    shared = accounts.defaults if accounts is not None else {}
+    keys = _checked_keys(shared if section is None else section, accounts)
     values = _Values(arguments, keys, accounts.path if accounts is not None else "")
 
     elsewhere = _elsewhere(values, arguments, accounts, target)
@@ -310,6 +331,8 @@ def settings_from(arguments: argparse.Namespace, sources: Sources) -> Settings:
         minimum=values.choice("tls_min"),
         insecure=values.flag("insecure"),
     )
+    if tls.client_key is not None and tls.client_cert is None:
+        raise SettingsError(f"{values.name('client_key')} goes with a certificate; name it with --client-cert")
     if auth == "trusted-server":
         _check_trusted_server(values, transport, tls)
     elif auth == "tls-dsk" or publisher.certificate is not None or subscriber.certificate is not None:
@@ -320,10 +343,10 @@ def settings_from(arguments: argparse.Namespace, sources: Sources) -> Settings:
     if values.given_on_command_line("front_ends_critical") and scope != "all_front_ends":
         raise SettingsError("--front-ends-critical counts the front ends of --all-front-ends; give both")
     report, trace = values.text("report"), values.text("trace")
-    if report is not None and report == trace:
+    if report is not None and trace is not None and os.path.realpath(report) == os.path.realpath(trace):
         raise SettingsError(f"{values.name('report')} and {values.name('trace')} are the same file, {report}")
     directory = _directory(values, sources)
-    connect = _connect(values.text("connect"), port) if way == "connect" else None
+    connect = _connect(values.text("connect"), port, values.name("connect")) if way == "connect" else None
     family = {None: None, "ipv4": 4, "ipv6": 6}[_one_of(values, "ipv4", "ipv6")]
     _check_family(connect[0] if connect is not None else target, family)
     return Settings(
@@ -349,7 +372,11 @@ def settings_from(arguments: argparse.Namespace, sources: Sources) -> Settings:
         discover=way == "discover",
         all_front_ends=scope == "all_front_ends",
         subscriber_target=values.host("subscriber_target") if scope == "subscriber_target" else None,
-        subscriber_connect=_connect(elsewhere.in_file("connect"), port) if elsewhere is not None else None,
+        subscriber_connect=(
+            _connect(elsewhere.in_file("connect"), port, elsewhere.name_in_file("connect"))
+            if elsewhere is not None
+            else None
+        ),
         report=report,
         trace=trace,
         krb5_config=tuple(filter(None, (environment.get("KRB5_CONFIG") or SYSTEM_KRB5).split(":"))),
@@ -370,11 +397,10 @@ def _check_typed(arguments: argparse.Namespace) -> None:
             typed.seconds(option.key)
     for level in ("warning", "critical"):
         _ranges(typed, level)
-    _connect(typed.text("connect"), typed.port() or 0)
+    _connect(typed.text("connect"), typed.port() or 0, typed.name("connect"))
     for role in ("publisher", "subscriber"):
-        address = typed.text(role)
-        if address is not None:
-            sip_address(address)
+        typed.address(role)
+    typed.text("accounts")
 
 
 def _protocol(values: _Values, auth: str) -> str:
@@ -446,6 +472,9 @@ class _Values:
         """How an error names the place of a value."""
         if self._arguments.get(key) is not None:
             return max(self._options[key].names, key=len)
+        return self.name_in_file(key)
+
+    def name_in_file(self, key: str) -> str:
         return f"{key} in {self._path}"
 
     def given_on_command_line(self, key: str) -> bool:
@@ -492,6 +521,10 @@ class _Values:
         text = self.text(key)
         return None if text is None else _host(text, self.name(key))
 
+    def address(self, role: str) -> Optional[str]:
+        text = self.text(role)
+        return None if text is None else _address(text, self.name(role))
+
     def count(self, key: str) -> int:
         given = self._arguments.get(key)
         text = str(given) if given is not None else self.in_file(key) or "0"
@@ -501,10 +534,8 @@ class _Values:
 
     def seconds(self, key: str) -> float:
         text = self.text(key) or ""
-        try:
-            seconds = float(text)
-        except ValueError:
-            seconds = 0.0
+        # float() takes more than what a number of seconds looks like: 1_0, and the digits of other scripts.
+        seconds = float(text) if text.isascii() and text.replace(".", "", 1).isdigit() else 0.0
         if not 0 < seconds <= MAX_TIME:
             raise SettingsError(
                 f"{self.name(key)} is {text!r}; it takes seconds, more than 0 and at most {MAX_TIME:.0f}"
@@ -517,19 +548,28 @@ class _Values:
 
 
 def _accounts_file(path: Optional[str], environment: Mapping[str, str], needed: bool) -> Optional[AccountsFile]:
-    path = path or environment.get("CHECK_LYNC_PRESENCE_ACCOUNTS") or None
     if path is not None:
         return read_accounts_file(path)
-    # HOME may be another user's when a daemon started us: what cannot be looked at does not exist.
-    home = environment.get("HOME", "")
-    candidates = [os.path.join(home, ".config", PROGRAM, "accounts.ini")] if home else []
-    candidates.append(SYSTEM_ACCOUNTS)
-    found = next((candidate for candidate in candidates if os.path.exists(candidate)), None)
-    if found is not None:
-        return read_accounts_file(found)
+    named, home = environment.get("CHECK_LYNC_PRESENCE_ACCOUNTS", ""), environment.get("HOME", "")
+    in_home = os.path.join(home, ".config", PROGRAM, "accounts.ini") if home else ""
+    candidates = list(filter(None, (named, in_home, SYSTEM_ACCOUNTS)))
+    hidden = ""
+    for candidate in candidates:
+        try:
+            os.stat(candidate)
+        except PermissionError:
+            # HOME may be another user's when a daemon started us: what cannot be looked at does not exist.
+            if candidate == named:
+                return read_accounts_file(named)
+            hidden = f"; {candidate} may not be looked at by this user ({user_name(os.geteuid())})"
+        except OSError:
+            continue
+        else:
+            return read_accounts_file(candidate)
     if needed:
+        remedy = f"run this as one who may (runuser -u nagios -- {PROGRAM} …), " if hidden else ""
         raise SettingsError(
-            "there is no accounts file (" + ", ".join(candidates) + "); name one with --accounts, "
+            f"there is no accounts file ({', '.join(candidates)}){hidden}; {remedy}name one with --accounts, "
             "or name two users with --publisher and --subscriber"
         )
     return None
@@ -551,19 +591,21 @@ def _checked_keys(section: Dict[str, str], accounts: Optional[AccountsFile]) -> 
     for key in section:
         if key.replace("-", "_") not in known:
             path = accounts.path if accounts is not None else ""
+            options = {option.key for option in (*all_options(), *ABOUT.options)}
+            if key.replace("-", "_") in options:
+                raise SettingsError(f"{path} has the key {key!r}, which belongs on the command line")
             raise SettingsError(f"{path} has the unknown key {key!r}{_near(key, known)}")
     return {key.replace("-", "_"): value for key, value in section.items()}
 
 
 def _account(role: str, values: _Values, sources: Sources, auth: str) -> Account:
-    given = values.text(role)
-    if given is None:
+    uri = values.address(role)
+    if uri is None:
         raise SettingsError(f"there is no {role}; name one with --{role}, or as {role} = sip:… in the accounts file")
-    uri = sip_address(given)
     # Another user's logon name and password from the file must not be tried on a user named on the command line: it
     # would lock somebody out.
     in_file = values.in_file(role)
-    same = in_file is not None and sip_address(in_file).lower() == uri.lower()
+    same = in_file is not None and _address(in_file, values.name_in_file(role)).lower() == uri.lower()
     use_file = same or not values.given_on_command_line(role)
     user = values.text(f"{role}_user") if use_file or values.given_on_command_line(f"{role}_user") else None
     keytab = _keytab(role, values, use_file, auth)
@@ -637,6 +679,7 @@ def _directory(values: _Values, sources: Sources) -> Optional[DirectorySettings]
     uris = values.list("ldap_uri")
     if not uris:
         return None
+    uris = [_bracketed(uri) for uri in uris]
     for uri in uris:
         _check_ldap_uri(uri, values.name("ldap_uri"))
     bind = values.text("ldap_bind")
@@ -666,6 +709,14 @@ def _directory(values: _Values, sources: Sources) -> Optional[DirectorySettings]
     )
 
 
+def _bracketed(uri: str) -> str:
+    """An IPv6 address has brackets in a URI, and NRPE lets none pass."""
+    from .net.resolve import is_ip_literal
+
+    found = re.match(_BARE_IPV6_URI, uri, re.IGNORECASE)
+    return "{}[{}]{}".format(*found.groups()) if found is not None and is_ip_literal(found.group(2)) else uri
+
+
 def _check_ldap_uri(uri: str, name: str) -> None:
     found = re.match(_LDAP_URI, uri, re.IGNORECASE)
     if "@" in uri:  # what is in front of it may be a password
@@ -674,7 +725,8 @@ def _check_ldap_uri(uri: str, name: str) -> None:
             "--ldap-bind and --ldap-password-file"
         )
     if found is None:
-        raise SettingsError(f"{name} is {uri!r}; write it as ldaps://dc01.contoso.example")
+        hint = ", an IPv6 address with its port as ldaps://[::1]:636" if uri.count(":") > 2 else ""
+        raise SettingsError(f"{name} is {uri!r}; write it as ldaps://dc01.contoso.example{hint}")
     host, port = found.groups()
     _host(host, name)
     if port is not None:
@@ -723,6 +775,13 @@ def _host(text: str, name: str) -> str:
     return host if ":" in host else host.rstrip(".").lower()
 
 
+def _address(text: str, name: str) -> str:
+    try:
+        return sip_address(text)
+    except SettingsError as error:
+        raise SettingsError(f"{name}: {error}") from None
+
+
 def _check_family(host: str, family: Optional[int]) -> None:
     from .net.resolve import is_ip_literal
 
@@ -736,18 +795,18 @@ def _port(text: str, name: str) -> int:
     return int(text)
 
 
-def _connect(text: Optional[str], default_port: int) -> Optional[Tuple[str, int]]:
+def _connect(text: Optional[str], default_port: int, name: str) -> Optional[Tuple[str, int]]:
     if text is None:
         return None
     host, port = text, ""
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         if not bracket or rest[:1] not in ("", ":"):
-            raise SettingsError(f"--connect is {text!r}; write an IPv6 address with its port as [::1]:5061")
+            raise SettingsError(f"{name} is {text!r}; write an IPv6 address with its port as [::1]:5061")
         port = rest[1:]
     elif text.count(":") == 1:
         host, _, port = text.partition(":")
-    return _host(host, "--connect"), _port(port, "the port of --connect") if port else default_port
+    return _host(host, name), _port(port, f"the port of {name}") if port else default_port
 
 
 def _ranges(values: _Values, level: str) -> Dict[str, str]:
@@ -767,15 +826,19 @@ def _ranges(values: _Values, level: str) -> Dict[str, str]:
         if not equals or label not in ACTIVITY_LABELS:
             names = ", ".join(ACTIVITY_LABELS)
             raise SettingsError(f"{values.name(key)} is {item!r}; write it as NAME=RANGE, NAME being one of {names}")
-        ranges[label] = _range(text, values.name(key))
+        ranges[label] = _range(text, values.name(key), item[: len(item) - len(text)])
     return ranges
 
 
-def _range(text: str, name: str) -> str:
+def _range(text: str, name: str, before: str = "") -> str:
+    """A range that the library can read. `before` stands in front of it in the option's value."""
     start, _, end = text.lstrip("@").rpartition(":")
     wrong = not text or not re.match(_RANGE, text) or text.endswith("@")
     if not wrong and end and start != "~":
         wrong = float(start or 0) > float(end)
     if wrong:
-        raise SettingsError(f"{name} is {text!r}, which is no range; write 5, 10:, ~:5, 5:10 or @5:10")
+        shown = f"{name} is {before + text!r}, which is no range"
+        if text.startswith("/") and ":" in text:
+            raise SettingsError(f"{shown}: the shell has replaced the ~; write '{before}~:{end}' in quotes")
+        raise SettingsError(f"{shown}; write 5, 10:, ~:5, 5:10 or @5:10")
     return text

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import importlib
 import re
 import socket
 import ssl
 import threading
+from importlib.util import find_spec
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from .lockout import BACK_OFF, LockoutGuard
 from .net.deadline import Deadline
@@ -48,6 +48,9 @@ _ATTRIBUTES = (
     "msDS-UserPasswordExpiryTimeComputed",
 )
 
+# Parts of a domain that a domain controller always refers to and that have no users.
+_WITHOUT_USERS = re.compile(r"DC=(Forest|Domain)DnsZones,|CN=Configuration,", re.IGNORECASE)
+
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._@:")
 _POOL_NAME = re.compile(r"CN=Lc Services,CN=Microsoft,CN=([^,]+),", re.IGNORECASE)
 
@@ -58,6 +61,10 @@ class DirectoryError(Exception):
 
 class _Refused(DirectoryError):
     """The bind account is refused: another server would count one more wrong password."""
+
+
+class _ElsewhereError(DirectoryError):
+    """This account may be in another domain; of others the server may know more."""
 
 
 class Finding(enum.Enum):
@@ -157,14 +164,15 @@ class Directory:
 
     def look_up(self, account: Account, credentials: bool) -> Report:
         """What the first server that can be asked says of `account`. Raises DirectoryError."""
+        reasons: List[str] = []
         for position, server in enumerate(self._servers):
             try:
                 return server.report(account, credentials, len(self._servers) - position)
-            except _Refused:
-                break
-            except DirectoryError:
-                continue
-        raise DirectoryError("; ".join(dict.fromkeys(str(server.fault) for server in self._servers if server.fault)))
+            except DirectoryError as error:
+                reasons.append(str(error))
+                if isinstance(error, _Refused):
+                    break
+        raise DirectoryError("; ".join(dict.fromkeys(reasons)))
 
     def compare(self, first: Report, account: Account, credentials: bool) -> Report:
         """`first`, held against what the next server says: two may disagree until they have replicated."""
@@ -225,6 +233,8 @@ class Server:
             if self._connection is None:
                 self._connection = self._open(waiting)
             return self._judge(account, self._search(account), credentials)
+        except _ElsewhereError:
+            raise
         except DirectoryError as error:
             self.fault = error
             raise
@@ -329,12 +339,9 @@ class Server:
         if settings.auth == "anonymous":
             return {"authentication": ldap3.ANONYMOUS}
         if settings.auth == "kerberos":
-            try:
-                for module in ("gssapi", "cryptography"):  # the second for the channel binding
-                    importlib.import_module(module)
-            except ImportError:
-                text = "Kerberos needs: pip install 'check_lync_presence[kerberos]'"
-                raise DirectoryError(text) from None
+            missing = missing_for_kerberos()
+            if missing:
+                raise DirectoryError(missing)
             return {
                 "authentication": ldap3.SASL,
                 "sasl_mechanism": ldap3.KERBEROS,
@@ -374,9 +381,13 @@ class Server:
             raise DirectoryError(f"{self.name}{'' if _is_answer(error) else ':'} {_clause(error)}") from None
         # References to other servers (searchResRef) are not followed: credentials stay with those that were named.
         found = [item for item in connection.response or () if item.get("type") == "searchResEntry"]
+        references = [uri for item in connection.response or () for uri in item.get("uri", ())]
         # What a search that came to no end has not found proves nothing.
         if connection.result["result"] not in ((_SUCCESS, _SIZE_LIMIT_EXCEEDED) if found else (_SUCCESS,)):
             raise DirectoryError(f"{self.name} {_unsuccessful(connection.result)}")
+        if not found and not all(_WITHOUT_USERS.match(_named_dn(uri)) for uri in references):
+            text = "does not have the account and refers to another domain; ask a global catalog (ldaps://…:3269)"
+            raise _ElsewhereError(f"{self.name} {text}")
         return [_Entry(str(item["dn"]), item["raw_attributes"]) for item in found[:MAX_ENTRIES]]
 
     # -------------------------------------------------------------- judging
@@ -565,9 +576,24 @@ def _user_filter(account: Account) -> str:
     return "(|" + "".join(f"({attribute}={_literal(value)})" for attribute, value in terms) + ")"
 
 
+def missing_for_kerberos() -> str:
+    """What ``--ldap-auth kerberos`` lacks, and how to get it; empty: nothing."""
+    for module in ("gssapi", "cryptography"):  # the second for the channel binding
+        if find_spec(module) is None:
+            return (
+                f"Kerberos needs {module}: install python3-{module}, or pip install {module} with the check's own pip"
+            )
+    return ""
+
+
 def _literal(value: str) -> str:
     """A value in a filter (RFC 4515 section 3); blanks are escaped too, or ldap3 would strip them."""
     return "".join(chr(octet) if chr(octet) in _PLAIN else f"\\{octet:02x}" for octet in value.encode())
+
+
+def _named_dn(uri: str) -> str:
+    """The name in an LDAP URL (RFC 4516)."""
+    return unquote(uri.partition("://")[2].partition("/")[2].partition("?")[0])
 
 
 def _is_answer(error: Exception) -> bool:

@@ -15,7 +15,7 @@ import re
 import stat
 from typing import Any, Iterator, Optional, Sequence
 
-from .settings import Account
+from .settings import Account, user_name
 from .value import NamedTuple
 
 # Tries of a stolen state file cost as much as this makes them; it is paid only while a refusal is remembered.
@@ -57,8 +57,8 @@ class LockoutGuard:
         return Refusal(float(since), float(tried), path) if hmac.compare_digest(_mark(account, salt), mark) else None
 
     def folder(self) -> Optional[str]:
-        """Where a refusal is noted: the first folder that is ours alone, made if there is none; None: nowhere."""
-        return next(filter(is_ours, self._folders), None) or next(filter(make_ours, self._folders), None)
+        """Where a refusal is noted; None: nowhere."""
+        return folder_of(self._folders)
 
     def remember(self, account: Account, now: float) -> bool:
         """Note that the account's password was refused; False if there is no place to note it."""
@@ -142,10 +142,35 @@ def is_ours(folder: str) -> bool:
     return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
 
 
-def make_ours(folder: str) -> bool:
-    with contextlib.suppress(OSError):
-        os.makedirs(folder, mode=0o700)
-    return is_ours(folder) and os.access(folder, os.W_OK)
+def folder_of(folders: Sequence[str]) -> Optional[str]:
+    """The first of `folders` that is ours alone and can be written to, made if there is none; None: nowhere."""
+    there = (folder for folder in folders if is_ours(folder) and os.access(folder, os.W_OK))
+    return next(there, None) or next((folder for folder in folders if not _obstacle(folder)), None)
+
+
+def why_not_kept(folders: Sequence[str]) -> str:
+    """Why a file could not be kept in `folders`, for whoever can mend it."""
+    folder = folder_of(folders)
+    if folder is not None:
+        return f"{folder}: no file can be written to it"
+    return "; ".join(f"{folder}: {_obstacle(folder)}" for folder in folders)
+
+
+def _obstacle(folder: str) -> str:
+    """What keeps `folder`, made if it is not there, from being ours alone and writable; empty: nothing."""
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.makedirs(folder, mode=0o700)
+        status = os.lstat(folder)
+    except OSError as error:
+        return str(error.strerror)
+    if not stat.S_ISDIR(status.st_mode):
+        return "not a folder"
+    if status.st_uid != os.geteuid():
+        return f"it belongs to {user_name(status.st_uid)}"
+    if not is_ours(folder):
+        return f"others may write to it (mode {stat.S_IMODE(status.st_mode):04o})"
+    return "" if os.access(folder, os.W_OK) else "not writable"
 
 
 def _prepared(path: str, create: bool) -> bool:

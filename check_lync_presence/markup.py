@@ -10,6 +10,7 @@ import re
 from typing import Dict, Iterator, List, Optional
 
 MAX_DEPTH = 100  # of elements in each other; real documents have 6
+MAX_TAGS = 50_000  # of a document: an element takes thirty times the room of its tag; real documents have some hundreds
 
 # A document may name its encoding, and expat reaches for any codec of Python's by that name.
 _ENCODING = rb"""\s*<\?xml[^>]{0,60}?encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})"""
@@ -55,6 +56,8 @@ def parse(body: bytes, root: str) -> Element:
         named = re.match(_ENCODING, body) if b"<?xml" in body else None
         if named is not None and named.group(1).lower() not in _ENCODINGS:
             raise ValueError("it names an encoding that no server uses")
+        if body.count(b"<") > MAX_TAGS:
+            raise ValueError("it has too many elements")
         element = _read(body)
     except (pyexpat.ExpatError, ValueError, LookupError) as error:
         reason = pyexpat.ErrorString(error.code) if isinstance(error, pyexpat.ExpatError) else error

@@ -132,8 +132,9 @@ GROUPS = (
             Option(("--ldap-starttls",), "encrypt ldap:// with StartTLS", "flag"),
             Option(("--account-state",), "the state when the directory proves that the test account itself is the fault; "
                    "default critical", metavar="NAME", default="critical", choices=("critical", "warning", "unknown")),
-            Option(("--state-dir",), "folder of our own that remembers refused passwords, so that they are not tried again; "
-                   "default: /var/lib/check_lync_presence where it is prepared, ~/.local/state/check_lync_presence, "
+            Option(("--state-dir",), "folder of our own that remembers refused passwords, so that they are not tried again, and "
+                   "keeps certificates of the users for TLS-DSK, with their private keys; default: "
+                   "/var/lib/check_lync_presence where it is prepared, ~/.local/state/check_lync_presence, "
                    "/var/tmp/check_lync_presence-UID, the first that is ours alone", metavar="DIR"),
             Option(("--verify-accounts",), "ask the directory about both users of the pool and do nothing else", "flag",
                    in_file=False),

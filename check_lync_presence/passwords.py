@@ -43,8 +43,12 @@ class Sources:
         if path == "-":
             with self._waiting(f"{role}'s password on standard input") as seconds:
                 return self._read_line(seconds).rstrip("\r\n")
-        lines = read_private_file(path, f"{role}'s password file").splitlines()
-        return lines[0] if lines else ""
+        what = f"{role}'s password file"
+        text = read_private_file(path, what)
+        password = text.partition("\n")[0]
+        if not password:
+            raise SettingsError(f"the {what} {path} {'begins with an empty line' if text else 'is empty'}")
+        return password
 
     def of_command(self, command: str, role: str) -> str:
         """The first line that a command prints. Raises SettingsError."""

@@ -49,7 +49,7 @@ from .report.text import (
     without_secrets,
 )
 from .roundtrip import World
-from .settings import Settings
+from .settings import DirectorySettings, Settings, SettingsError
 from .stop import Stopped, finish_anyway
 
 if TYPE_CHECKING:
@@ -154,7 +154,25 @@ def ready(settings: Settings) -> Tuple[Settings, Optional[ssl.SSLContext]]:
         from .user_certificates import require_extra
 
         require_extra()
+    if settings.directory is not None:
+        _check_directory(settings.directory)
     return settings, context
+
+
+def _check_directory(directory: DirectorySettings) -> None:
+    """What would be missed only in an alarm, when the directory is asked. Raises SettingsError."""
+    if directory.auth == "kerberos":
+        from .directory import missing_for_kerberos
+
+        missing = missing_for_kerberos()
+        if missing:
+            raise SettingsError(missing)
+    if directory.ca_file is not None:
+        try:
+            os.close(os.open(directory.ca_file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+        except OSError as error:
+            text = f"cannot read the CA file of the directory {directory.ca_file}: {error.strerror}"
+            raise SettingsError(text) from None
 
 
 class Subject(nagiosplugin.Resource):

@@ -57,12 +57,16 @@ LOG_OFF_LIMIT = 5.0
 
 
 class Endpoint(Protocol):
-    """A user's end of a dialect: one method an activity. All raise PresenceError; `remarks` concern any verdict."""
+    """A user's end of a dialect: one method an activity. All raise PresenceError; `remarks` concern any verdict.
+
+    `judged`: once registered, whether the server has seen what proves who the user is, and found it right.
+    """
 
     agent: UserAgent
     remarks: List[str]
     unread: int
     subscribes_to_itself: bool
+    judged: bool
 
     @property
     def mute(self) -> bool: ...
@@ -199,8 +203,9 @@ async def _nothing() -> None:
 class RoundTrip:
     """One round trip, once: the publisher signs in at one place, the subscriber there or elsewhere.
 
-    `signed_in` opens when the sign-in of both is over, `over` when the notification has come or never will. Either
-    opens whatever came of it. `refused` is true as soon as a password was, while the other user may still sign in.
+    `signed_in` opens when the passwords of both are known to be right: when they have signed in, or, where the server
+    asked for none, at the end; `over` when the notification has come or never will. Either opens when the round trip
+    has failed, too. `refused` is true as soon as a password was, while the other user may still sign in.
     """
 
     def __init__(self, run: Run, publisher_at: Located, subscriber_at: Located) -> None:
@@ -313,15 +318,14 @@ class RoundTrip:
         settings = self._settings
         publisher, subscriber = settings.publisher, settings.subscriber
         self._first_connection = self._world.clock()
-        try:
-            if not await self._side_by_side(
-                self._activity(REGISTER, publisher, lambda: self._register(publisher)),
-                self._activity(REGISTER, subscriber, lambda: self._register(subscriber)),
-            ):
-                return
-        finally:
-            self.signed_in.open()
+        if not await self._side_by_side(
+            self._activity(REGISTER, publisher, lambda: self._register(publisher)),
+            self._activity(REGISTER, subscriber, lambda: self._register(subscriber)),
+        ):
+            return
         ann, ben = self._endpoints[publisher], self._endpoints[subscriber]
+        if ann.judged and ben.judged:
+            self.signed_in.open()
         steps = [self._activity(SUBSCRIBE, subscriber, lambda: ben.subscribe(publisher.uri, self._work))]
         if ann.subscribes_to_itself:
             steps.insert(0, self._activity(SELF_SUBSCRIBE, publisher, lambda: ann.self_subscribe(self._work)))
@@ -364,7 +368,6 @@ class RoundTrip:
             try:
                 details = await self._register_at(server, account, self._work.remaining / left)
             except PresenceError as error:
-                self.refused |= error.cause is Cause.REFUSED_CREDENTIALS
                 if left == 1 or not self._may_go_elsewhere(account, error):
                     if server.found and error.cause not in _ELSEWHERE:
                         self._remarks[account].append(f"Found {server.found}.")
@@ -448,14 +451,14 @@ class RoundTrip:
 
         async def new(offer: AuthHeader, deadline: Deadline) -> UserCertificate:
             from .certificate_service import Server, fetch
+            from .lockout import why_not_kept
 
             assert self._run.context is not None  # cli: TLS-DSK without verified TLS would prove nothing
             server = Server(self._run.context, settings.target, settings.family)
             found = await fetch(account, options, server, offer.get("sts-uri"), deadline)
             if not store.keep(account, found):
-                folders = " or ".join(settings.state_folders)
                 self._remarks[account].append(
-                    f"The certificate of {account.uri} could not be kept ({folders} must be a folder of our own): the "
+                    f"The certificate of {account.uri} could not be kept ({why_not_kept(settings.state_folders)}): the "
                     "next run will fetch another one."
                 )
             return found
@@ -521,6 +524,8 @@ class RoundTrip:
             detail = []
             if endpoint.unreadable:
                 detail.append(f"a notification could not be read ({endpoint.unreadable})")
+            elif endpoint.agent.garbled is not None:
+                detail.append(f"a datagram could not be read ({endpoint.agent.garbled})")
             elif endpoint.unread:
                 detail.append(f"{endpoint.unread} other notification(s) arrived")
             elif endpoint.mute:
@@ -601,6 +606,7 @@ class RoundTrip:
             if not isinstance(error, Cancelled):
                 self._activities[index] = over
                 if name != UNREGISTER:
+                    self.refused |= error.cause is Cause.REFUSED_CREDENTIALS
                     self._world.failed(self._of(name, account.uri, error))
             raise
         self._activities[index] = started._replace(ended=self._run.since_start(), details=details or ())

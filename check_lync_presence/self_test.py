@@ -22,7 +22,7 @@ from .diagnosis import diagnose
 from .diagnosis.accounts import sentence
 from .directory import DirectoryError, Finding, ask
 from .locate import Located, locate
-from .lockout import LockoutGuard
+from .lockout import LockoutGuard, why_not_kept
 from .net.deadline import Deadline
 from .net.resolve import Address, is_ip_literal
 from .net.tasks import run, together
@@ -30,7 +30,7 @@ from .net.transport import TcpError, TlsError, open_connection
 from .outcome import REGISTER, Cause, Failure, Outcome, PresenceError
 from .plugin import ROOM, SECONDS_PER_DAY, Judgement, Subject, ready
 from .report.text import clean
-from .settings import Account, Settings
+from .settings import Account, Settings, read_accounts_file, user_name
 from .stop import Stopped, finish_anyway
 from .value import NamedTuple
 from .verify import state_of
@@ -93,7 +93,11 @@ class _Points(Subject):
             self._add("accounts file", nagiosplugin.Ok, settings.accounts_file + _permissions(settings.accounts_file))
         guard = guard_of(settings)
         for role, account in (("publisher", settings.publisher), ("subscriber", settings.subscriber)):
-            self._password(f"password of {account.uri}", settings.origins.get(role, ""), account, guard)
+            self._password(role, account, guard)
+        directory = settings.directory
+        doubt = self._doubt("ldap", settings.target, directory.password.reveal()) if directory is not None else ""
+        if directory is not None and doubt:
+            self._add(f"password of {directory.bind}", nagiosplugin.Warn, doubt)
         shown = settings.tls.shown
         if shown is not None:
             days = int((shown.ends - time.time()) // SECONDS_PER_DAY)
@@ -103,25 +107,47 @@ class _Points(Subject):
         if folder is not None:
             self._add("state folder", nagiosplugin.Ok, folder)
         else:
-            tried = " or ".join(settings.state_folders)
-            text = f"Refused passwords cannot be remembered: make {tried} a folder that only this user may write to."
+            tried = why_not_kept(settings.state_folders)
+            text = f"Refused passwords cannot be remembered ({tried}): name a folder of this user with --state-dir."
             self._add("state folder", nagiosplugin.Warn, text)
         if os.geteuid() == 0:
             self._notes.append(
-                "Run as root, who may read everything: run it as the monitoring user too (sudo -u nagios)."
+                "Run as root, who may read everything: run it as the monitoring user too (runuser -u nagios --)."
             )
 
-    def _password(self, what: str, origin: str, account: Account, guard: LockoutGuard) -> None:
-        password = account.password.reveal()
+    def _password(self, role: str, account: Account, guard: LockoutGuard) -> None:
+        what = f"password of {account.uri}"
         refusal = guard.refusal(account)
+        doubt = self._doubt(role, self.settings.pool_of(account), account.password.reveal())
         if refusal is not None:
             self._fails(what, held_back(refusal, account))
-        elif password != password.strip().strip(INVISIBLE):
-            text = f"It begins or ends with a blank or an invisible character ({origin}): is that meant?"
-            self._add(what, nagiosplugin.Warn, text)
+        elif doubt:
+            self._add(what, nagiosplugin.Warn, doubt)
         else:
             keytab = f"the keytab {account.keytab.path} instead" if account.keytab is not None else "none is needed"
-            self._add(what, nagiosplugin.Ok, origin or keytab)
+            self._add(what, nagiosplugin.Ok, self.settings.origins.get(role) or keytab)
+
+    def _doubt(self, role: str, pool: str, password: str) -> str:
+        """What looks as if this were not the password that is meant: to try it may cost a logon; empty: nothing."""
+        text, origin = "", self.settings.origins.get(role)
+        if password and not password.strip(".…"):
+            text = "It is dots alone, as in an example"
+        elif password != password.strip().strip(INVISIBLE):
+            text = "It begins or ends with a blank or an invisible character"
+        elif len(password) > 1 and password[0] == password[-1] and password[0] in "\"'":
+            text = "It stands in quotes, which are part of it"
+        elif origin == f"{role}_password in {self.settings.accounts_file}" and self._is_cut(role, pool, password):
+            text = "What follows behind a blank and a semicolon is a comment and no part of it"
+        return f"{text} ({origin}): is that meant?" if text else ""
+
+    def _is_cut(self, role: str, pool: str, password: str) -> bool:
+        """Whether a comment follows this password, which is one of the accounts file."""
+        whole = read_accounts_file(self.settings.accounts_file or "", inline_comments=False)
+        for keys in (whole.section(pool), whole.section(self.settings.target), whole.defaults):
+            for name, value in (keys or {}).items():
+                if name.replace("-", "_") == f"{role}_password" and value.startswith(password):
+                    return value[len(password) :].lstrip().startswith(";")
+        return False
 
     # ------------------------------------------------------------ the network
 
@@ -238,17 +264,8 @@ def _failure(cause: Cause, text: str, detail: str = "") -> Failure:
 def _permissions(path: str) -> str:
     with contextlib.suppress(OSError):
         status = os.stat(path)
-        return f", mode {stat.S_IMODE(status.st_mode):04o}, owner {_user(status.st_uid)}"
+        return f", mode {stat.S_IMODE(status.st_mode):04o}, owner {user_name(status.st_uid)}"
     return ""
-
-
-def _user(uid: int) -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
 
 
 class _State(nagiosplugin.Context):

@@ -191,15 +191,21 @@ class Settings(NamedTuple):
 
 
 class AccountsFile(NamedTuple):
-    """An accounts file that was read: its path, and its keys (lower case) by section."""
+    """An accounts file that was read: its path, its keys (lower case) by section, and those of ``[DEFAULT]``."""
 
     path: str
     sections: Dict[str, Dict[str, str]]
+    defaults: Dict[str, str]
 
     def section(self, target: str) -> Optional[Dict[str, str]]:
         """The keys of the pool `target`, ``[DEFAULT]`` merged in; None if it has no section."""
-        wanted = target.rstrip(".").lower()
-        return next((keys for name, keys in self.sections.items() if name.rstrip(".").lower() == wanted), None)
+        wanted = pool_name(target)
+        return next((keys for name, keys in self.sections.items() if pool_name(name) == wanted), None)
+
+
+def pool_name(text: str) -> str:
+    """The pool that a section's name means: without the final dot, an IPv6 address without its brackets."""
+    return text.strip("[]").rstrip(".").lower()
 
 
 def sip_address(text: str) -> str:
@@ -245,11 +251,14 @@ def read_private_octets(path: str, what: str, holds: str) -> bytes:
     return octets
 
 
-def read_accounts_file(path: str) -> AccountsFile:
-    """Read an accounts file. Raises SettingsError."""
+def read_accounts_file(path: str, inline_comments: bool = True) -> AccountsFile:
+    """Read an accounts file. Raises SettingsError. Without `inline_comments` they are part of the values."""
     text = read_private_file(path, "accounts file")
     parser = configparser.ConfigParser(
-        interpolation=None, delimiters=("=",), comment_prefixes=("#", ";"), inline_comment_prefixes=(";",)
+        interpolation=None,
+        delimiters=("=",),
+        comment_prefixes=("#", ";"),
+        inline_comment_prefixes=(";",) if inline_comments else None,
     )
     try:
         parser.read_string(text.lstrip("\ufeff"))
@@ -257,7 +266,22 @@ def read_accounts_file(path: str) -> AccountsFile:
         # configparser quotes the line it stumbles on, and that line may hold a password.
         raise SettingsError(f"the accounts file {path} is not valid: {_ini_fault(error)}") from None
     sections = {name: dict(parser[name]) for name in parser.sections()}
-    return AccountsFile(path, sections)
+    known: Dict[str, str] = {}
+    for name in sections:
+        other = known.setdefault(pool_name(name), name)
+        if other != name:
+            raise SettingsError(f"the accounts file {path} is not valid: [{other}] and [{name}] are the same pool")
+    return AccountsFile(path, sections, dict(parser.defaults()))
+
+
+def user_name(uid: int) -> str:
+    """The name of a user of this machine; his number where he has none."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def _open_at_once(path: str, flags: int) -> int:

@@ -15,7 +15,7 @@ import stat
 import time
 from typing import Any, Optional, Sequence
 
-from .lockout import is_ours, make_ours
+from .lockout import folder_of, is_ours
 from .settings import MAX_FILE, Account, Secret, SettingsError, UserCertificate, read_private_octets
 
 MIN_LEFT = 3600.0  # seconds that a kept certificate must have left to be shown: an association ends with it
@@ -33,7 +33,8 @@ def require_extra() -> None:
         if importlib.util.find_spec("spnego") is None:  # wanted only where a certificate is fetched
             raise ImportError
     except ImportError:
-        raise MissingExtra("TLS-DSK needs: pip install 'check_lync_presence[tls-dsk]'") from None
+        text = "TLS-DSK needs pyOpenSSL and pyspnego: pip install pyOpenSSL pyspnego with the check's own pip"
+        raise MissingExtra(text) from None
 
 
 def read_certificate(path: str, key_path: Optional[str], role: str, now: float) -> UserCertificate:
@@ -105,7 +106,7 @@ class CertificateStore:
 
     def keep(self, account: Account, certificate: UserCertificate) -> bool:
         """Keep a certificate in the place of the one before; False where there is no place for it."""
-        folder = next(filter(is_ours, self._folders), None) or next(filter(make_ours, self._folders), None)
+        folder = folder_of(self._folders)
         if folder is None:
             return False
         path = os.path.join(folder, self._file_name(account))

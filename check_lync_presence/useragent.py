@@ -8,7 +8,7 @@ Owns the order of octets on a connection. Must not know which request comes next
 from __future__ import annotations
 
 import contextlib
-from typing import Callable, Dict, List, Optional, Protocol, Tuple, Union
+from typing import Callable, Dict, List, Optional, Protocol, Sequence, Tuple, Union
 
 from .net.deadline import Clock, Deadline
 from .net.transport import Connection, PeerGoneError, TlsError, TransportError, UnreachableError
@@ -20,7 +20,7 @@ from .sip.transaction import BRANCH_COOKIE, T1, T2, TIMER_F, answer, belongs, id
 
 MAX_ANSWERED = 100  # of the server's requests whose answers can be repeated, over UDP
 MAX_INBOX = 1000  # notifications that nobody has asked for yet; a flood drops the oldest
-
+MAX_INBOX_OCTETS = 4 * 1024 * 1024  # the same, of all their bodies
 MAX_OCTETS = 32 * 1024 * 1024  # of messages that are kept; a run with a hundred front ends has 4 MB
 
 Token = Callable[[int], str]
@@ -40,6 +40,17 @@ class MessageLog(List[WireMessage]):
             self.left_out += 1
         else:
             super().append(message)
+
+
+def newest(messages: Sequence[Request], count: int, octets: int) -> List[Request]:
+    """The last of `messages`: at most `count`, with at most `octets` in all their bodies."""
+    kept: List[Request] = []
+    for message in reversed(messages[-count:]):
+        octets -= len(message.body)
+        if octets < 0:
+            break
+        kept.insert(0, message)
+    return kept
 
 
 class Guard(Protocol):
@@ -62,6 +73,8 @@ class Guard(Protocol):
 class UserAgent:
     """A user on a connection. `token(n)` gives n random hexadecimal digits; `log`, if not None, collects messages;
     `credentials` is told of every value of an Authorization header that is sent.
+
+    `garbled` is what was wrong with a datagram that has come since the last request and is no message.
     """
 
     def __init__(
@@ -90,6 +103,7 @@ class UserAgent:
         self._pending: Optional[Request] = None
         self._response: Optional[Response] = None
         self._provisional = False
+        self.garbled: Optional[ParseError] = None
         self._answered: Dict[Tuple[str, str, str], Optional[Response]] = {}
         self.retransmissions = 0
 
@@ -104,7 +118,7 @@ class UserAgent:
     async def request(self, request: Request, deadline: Deadline) -> Response:
         """Send a request and wait for its final response. Raises PresenceError."""
         limit = deadline.within(TIMER_F if self.heard else self.patience)
-        self._pending, self._response, self._provisional = request, None, False
+        self._pending, self._response, self._provisional, self.garbled = request, None, False, None
         try:
             await self._send(request, limit)
             while self._response is None:
@@ -113,6 +127,8 @@ class UserAgent:
                 else:
                     await self._receive_or_repeat(request, limit)
         except TimeoutError:
+            if self.garbled is not None:
+                raise self._not_sip(self.garbled) from None
             raise PresenceError(
                 Cause.NO_ANSWER, f"No answer to {request.method} in {limit.span} secs.", detail=request.method
             ) from None
@@ -138,6 +154,8 @@ class UserAgent:
     async def notification(self, dialog: Dialog, deadline: Deadline) -> Request:
         """The next NOTIFY or BENOTIFY in `dialog`. Raises TimeoutError, PresenceError."""
         while True:
+            if not deadline.remaining:  # there may be more here than there is time to read
+                raise TimeoutError
             for index, request in enumerate(self._inbox):
                 if request.call_id == dialog.call_id:
                     return self._inbox.pop(index)
@@ -182,9 +200,7 @@ class UserAgent:
             raise self._broken(error) from None
         except ParseError as error:
             self._record_rest()
-            raise PresenceError(
-                Cause.PROTOCOL, f"The answer is not SIP: {error}.", detail=str(self.connection.peer)
-            ) from None
+            raise self._not_sip(error) from None
         except TimeoutError:
             if self._framer.partial:
                 self._record_rest()
@@ -200,9 +216,10 @@ class UserAgent:
         try:
             for message in read_datagram(data):
                 await self._take(message, deadline)
-        except ParseError:
+        except ParseError as error:
+            # Anybody may have sent it. It is what is wrong where nothing better comes.
             self._record(False, data, sip=False)
-            raise
+            self.garbled = error
 
     async def _take(self, message: Message, deadline: Deadline) -> None:
         self.heard = True
@@ -234,8 +251,7 @@ class UserAgent:
             if len(self._answered) > MAX_ANSWERED:
                 del self._answered[next(iter(self._answered))]
         if dialog is not None and not late and message.method in ("NOTIFY", "BENOTIFY"):
-            self._inbox.append(message)
-            del self._inbox[:-MAX_INBOX]
+            self._inbox = newest([*self._inbox, message], MAX_INBOX, MAX_INBOX_OCTETS)
 
     def _accepted(self, message: Message) -> bool:
         """What the guard says of a message, if there is one."""
@@ -251,6 +267,9 @@ class UserAgent:
         if isinstance(error, TlsError):
             return PresenceError(Cause.TLS, f"{error}.", detail=error.code)
         return PresenceError(Cause.CLOSED, f"{error}.", detail=str(self.connection.peer))
+
+    def _not_sip(self, error: ParseError) -> PresenceError:
+        return PresenceError(Cause.PROTOCOL, f"The answer is not SIP: {error}.", detail=str(self.connection.peer))
 
     def _closed(self) -> PresenceError:
         self._record_rest()

@@ -34,7 +34,7 @@ SOURCES = ("check_lync_presence", "pyproject.toml", "setup.cfg", "README.md", "L
 # Compiled for one Python; see launcher.py.
 COMPILED = ("audioop", "audioop_lts-*")
 # Of contrib/: what works in a checkout only.
-NOT_TO_COPY = shutil.ignore_patterns("__pycache__", "demo", "generate.py")
+NOT_TO_COPY = shutil.ignore_patterns("__pycache__", "generate.py")
 COMMANDS = {
     f"usr/lib/nagios/plugins/{NAME}": "check_lync_presence.cli",
     "usr/bin/lync-presence-simulator": "check_lync_presence.simulator.command",
@@ -83,8 +83,17 @@ def pyz(library: Path, out: Path) -> Path:
     return target
 
 
-def tree(library: Path, root: Path) -> None:
-    """The files of a distribution's package below `root`."""
+def moved(text: str, name: str) -> str:
+    """`text` of the README or contrib/ with the paths that things have where the package `name` is installed."""
+    share = f"/usr/share/{NAME}/"
+    drill = ("/opt/check_lync_presence/bin/python contrib/", f"env PYTHONPATH=/usr/lib/{NAME} python3 {share}")
+    for of_a_clone, installed in (drill, ("contrib/", share), ("../README.md", f"/usr/share/doc/{name}/README.md")):
+        text = text.replace(of_a_clone, installed)
+    return text
+
+
+def tree(library: Path, root: Path, name: str) -> None:
+    """The files of a distribution's package, which is called `name` there, below `root`."""
 
     def put(path: str, text: str, mode: int = 0o644) -> None:
         target = root / path
@@ -104,12 +113,18 @@ def tree(library: Path, root: Path) -> None:
         f"_{NAME}": f"usr/share/zsh/vendor-completions/_{NAME}",
         f"{NAME}.fish": f"usr/share/fish/vendor_completions.d/{NAME}.fish",
     }
-    for name, path in completions.items():
-        put(path, (HERE / "completion" / name).read_text(encoding="utf-8"))
+    for shell, path in completions.items():
+        put(path, (HERE / "completion" / shell).read_text(encoding="utf-8"))
     put(f"etc/{NAME}/accounts.ini.example", (HERE / "accounts.ini.example").read_text(encoding="utf-8"), 0o640)
     (root / "etc" / NAME).chmod(0o750)
     # Whatever is there to be copied into a monitoring system's configuration.
-    shutil.copytree(ROOT / "contrib", root / "usr/share" / NAME, ignore=NOT_TO_COPY)
+    share = shutil.copytree(ROOT / "contrib", root / "usr/share" / NAME, ignore=NOT_TO_COPY)
+    for file in filter(Path.is_file, share.rglob("*")):
+        file.write_text(moved(file.read_text(encoding="utf-8"), name), encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    # Its last section is about files that are in a clone alone.
+    put(f"usr/share/doc/{name}/README.md", moved(readme.partition("\n## Licence\n")[0] + "\n", name))
+    put(f"usr/share/doc/{name}/CHANGELOG.md", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))
 
 
 def deb(library: Path, out: Path) -> Path:
@@ -117,11 +132,9 @@ def deb(library: Path, out: Path) -> Path:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder, DEBIAN_NAME)
         root.mkdir(mode=0o755)
-        tree(library, root)
+        tree(library, root, DEBIAN_NAME)
         documents = root / "usr/share/doc" / DEBIAN_NAME
-        documents.mkdir(parents=True)
         shutil.copy(HERE / "debian/copyright", documents)
-        shutil.copy(ROOT / "CHANGELOG.md", documents)
         (documents / "changelog.gz").write_bytes(gzip.compress(_debian_changelog().encode(), mtime=0))
         overrides = root / "usr/share/lintian/overrides"
         overrides.mkdir(parents=True)
@@ -154,7 +167,7 @@ def rpm(library: Path, out: Path) -> Path:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder, "tree")
         root.mkdir()
-        tree(library, root)
+        tree(library, root, NAME)
         with tarfile.open(Path(folder, f"{NAME}.tar.gz"), "w:gz") as archive:
             archive.add(root, ".")
         shutil.copy(HERE / "debian/postinst", Path(folder, "post.sh"))

@@ -18,7 +18,7 @@ from check_lync_presence.options import ABOUT, GROUPS, Group, Option
 from check_lync_presence.plugin import FRONT_END_PERFDATA, PERFDATA
 
 NAME = "check_lync_presence"
-WRITTEN = "2026-11-25"  # when the texts here have changed last
+WRITTEN = "2026-11-29"  # when the texts here have changed last
 WIDTH = 80  # of lines, as mandoc wants it
 ALL = (*GROUPS, ABOUT)
 
@@ -53,14 +53,12 @@ what to do.
 .PP
 Standard error stays empty, except that a person at a terminal sees there which activity is under way.
 .SH OPTIONS
-Every long option of the first groups may also stand in the accounts file, by its name with _ for \\-.
-The command line beats the file.
 """
 
 PAGE_TAIL = """\
 .SH RANGES
-Ranges are those of the Monitoring Plugins guidelines: 5 alarms outside of 0 to 5, 10: below 10, ~:5 above 5, @5:10
-inside of 5 to 10.
+Ranges are those of the Monitoring Plugins guidelines: 5 alarms outside of 0 to 5, 10: below 10, \\(aq~:5\\(aq above 5
+(in quotes, because the shell may expand the tilde), @5:10 inside of 5 to 10.
 .SH ACCOUNTS FILE
 An INI file with one section for each pool; [DEFAULT] holds what they share.
 It must have no more than mode 0640 and belong to root, to the user that runs the check, or to a system account.
@@ -114,7 +112,8 @@ The accounts file, where \\-\\-accounts is not given.
 The accounts file of this machine.
 .TP
 .I /var/lib/{NAME}
-Remembers refused passwords, without the passwords.
+Refused passwords, without the passwords, and the users' certificates for TLS\\-DSK with their private keys.
+The folder belongs to the user that runs the check, and nobody else reads it.
 .SH EXAMPLES
 .nf
 {NAME} \\-H pool01.contoso.example \\-w 5 \\-c 10 \\-\\-certificate\\-warning 30:
@@ -128,7 +127,13 @@ Remembers refused passwords, without the passwords.
 
 def page() -> str:
     """The manual page, in the macros of man(7)."""
+    elsewhere = ", ".join(max(option.names, key=len) for option in all_of(ALL) if not option.in_file)
     parts = [PAGE_HEAD]
+    parts.append(
+        f"Every long option may stand in the accounts file too, by its name with _ for \\-, but {_roff(elsewhere)}.\n"
+    )
+    parts.append("There a flag is yes or no, and what is repeatable has its values separated by blanks.\n")
+    parts.append("The command line beats the file.\n")
     for group in ALL:
         parts.append(f".SS {_quoted(group.title[0].upper() + group.title[1:])}\n")
         parts += [_entry(option) for option in group.options]

@@ -154,7 +154,7 @@ def pair() -> Iterator[Tuple[Connection, socket.socket]]:
         theirs, _ = listener.accept()
     ours.setblocking(False)
     theirs.settimeout(GUARD)
-    connection = Connection(ours, Address(ours.family, ours.getpeername()), None)
+    connection = Connection(ours, Address(ours.family, ours.getpeername()))
     with theirs:
         try:
             yield connection, theirs

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import pytest
+from nagiosplugin.error import Timeout
 
 from check_lync_presence import directory
 from check_lync_presence.attempt import attempt
@@ -20,12 +21,13 @@ from check_lync_presence.lockout import BACK_OFF, LockoutGuard
 from check_lync_presence.net.deadline import Deadline
 from check_lync_presence.outcome import REGISTER, Cause, Outcome
 from check_lync_presence.roundtrip import World
-from check_lync_presence.settings import Account, Secret, Settings
+from check_lync_presence.settings import Account, Secret, Settings, SettingsError
 from check_lync_presence.stop import Stopped
 
 from .commands import ACCOUNTS, BEN_PASSWORD, Simulator, environment, run_check, write_accounts
 from .loopback import Server
 from .samples import ANN, BEN, settings
+from .simple.tiny_server import LaxServer
 from .tiny_directory import directory as a_directory
 from .tiny_pool import TinyPool
 from .transcripts import POOL
@@ -104,12 +106,17 @@ DC = a_directory("ldaps://dc01.contoso.example")
 # ------------------------------------------------------------ without a directory
 
 
-def test_a_password_that_was_refused_before_the_run_was_ended_from_outside_is_not_tried_again(pool: Pool) -> None:
+@pytest.mark.parametrize(
+    "ended", [Stopped(), SettingsError("Kerberos needs an extra"), Timeout("16s"), KeyError("a bug")]
+)
+def test_a_password_that_was_refused_before_the_run_came_to_no_end_is_not_tried_again(
+    pool: Pool, ended: BaseException
+) -> None:
     def stop(_: object) -> None:
-        raise Stopped
+        raise ended
 
     told = pool.settings._replace(**wrong(ANN))
-    with pytest.raises(Stopped):
+    with pytest.raises(type(ended)):
         attempt(told, None, pool._world._replace(failed=stop), Deadline(told.timeout, time.monotonic))
     tried = pool.tried
     assert causes(pool.run(told)) == [(Cause.HELD_BACK, ANN.uri)]
@@ -187,13 +194,22 @@ def test_one_user_signed_in_is_forgotten_though_the_other_is_refused(pool: Pool,
     assert causes(pool.run(**wrong(ANN))) == [(Cause.REFUSED_CREDENTIALS, ANN.uri)]
 
 
+def test_a_password_that_is_refused_after_an_open_registration_is_not_tried_again(pool: Pool) -> None:
+    with LaxServer() as server:
+        told = {"protocol": "simple", "connect": ("127.0.0.1", server.server.port), **wrong(BEN)}
+        assert causes(pool.run(**told)) == [(Cause.REFUSED_CREDENTIALS, BEN.uri)]
+        received = len(server.received)
+        assert causes(pool.run(**told)) == [(Cause.HELD_BACK, BEN.uri)]
+        assert len(server.received) == received
+
+
 def test_what_cannot_be_remembered_is_said(pool: Pool) -> None:
     for _ in range(2):
         outcome = pool.run(**wrong(ANN, BEN), state_folders=("/dev/null/a", "/dev/null/b"))
         assert {cause for cause, _ in causes(outcome)} == {Cause.REFUSED_CREDENTIALS}
         assert outcome.remarks[-1:] == (
-            "The refusal of CONTOSO\\ann and ben@contoso.example could not be remembered (/dev/null/a or /dev/null/b "
-            "must be a folder of our own): the next run will try again and may lock the account out.",
+            "The refusal of CONTOSO\\ann and ben@contoso.example could not be remembered (/dev/null/a: Not a "
+            "directory; /dev/null/b: Not a directory): the next run will try again and may lock the account out.",
         )
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.metadata
 import os
 import platform
+import pwd
 import pyexpat
 import resource
 import signal
@@ -22,7 +24,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from check_lync_presence import __version__, cli, passwords
+from check_lync_presence import __version__, cli, directory, passwords, plugin
 from check_lync_presence.options import Option, all_options
 from check_lync_presence.passwords import Sources
 from check_lync_presence.settings import DirectorySettings, Settings, SettingsError
@@ -103,10 +105,16 @@ def test_without_arguments_the_first_thing_to_do_is_said(home: str) -> None:
         (["-H", POOL, "pool02"], "unknown argument pool02;"),
         (["--targ", POOL], "unknown argument --targ; did you mean --target?"),
         (["-H", POOL, "--insec"], "unknown argument --insec"),
+        (
+            ["--password", ANN_PASSWORD],
+            "unknown argument --password; passwords go into --publisher-password-file and --sub",
+        ),
+        ([f"--password={ANN_PASSWORD}"], "unknown argument --password; passwords go into --publisher-password-file"),
         (["--publisher-password", ANN_PASSWORD], "--publisher-password; did you mean --publisher-password-file?"),
         ([f"--publisher-password={ANN_PASSWORD}"], "unknown argument --publisher-password"),
         (["-H"], "-H/--target: expected one argument"),
-        (["-t", "-1"], "-t/--timeout: expected one argument"),
+        (["-t", "-4"], "-t/--timeout: expected one argument"),
+        (["-H", POOL, "-t", "-1"], "--timeout is '-1'; it takes seconds"),
         (["-H", ""], "-H is ''"),
         (["-H", "pool 01"], "which is no host name and no address"),
         (["-H", f"{POOL}:5061"], "a port goes to --port"),
@@ -115,6 +123,7 @@ def test_without_arguments_the_first_thing_to_do_is_said(home: str) -> None:
             ["-H", POOL, "--accounts", "/nowhere/accounts.ini"],
             "cannot read the accounts file /nowhere/accounts.ini: No such",
         ),
+        (["-H", POOL, "--accounts", ""], "--accounts is empty"),
         (["-H", POOL, "--accounts", "/"], "cannot read the accounts file /: Is a directory"),
         (["-H", POOL, "--accounts", "/dev/null"], "/dev/null is not a regular file"),
     ],
@@ -178,6 +187,13 @@ def test_an_unknown_key_is_named_with_what_was_meant(tmp_path: Path) -> None:
     path = write_accounts(tmp_path / "accounts.ini", ACCOUNTS + "notify_timout = 5\n")
     text = usage_error(run_check("-H", POOL, "--accounts", str(path)))
     assert text == f"{path} has the unknown key 'notify_timout'; did you mean notify_timeout?"
+
+
+@pytest.mark.parametrize("key", ["accounts", "target", "version", "help", "replay", "self-test", "verify_accounts"])
+def test_a_key_that_belongs_on_the_command_line_is_told_so(tmp_path: Path, key: str) -> None:
+    path = write_accounts(tmp_path / "accounts.ini", ACCOUNTS + f"{key} = 5\n")
+    text = usage_error(run_check("-H", POOL, "--accounts", str(path)))
+    assert text == f"{path} has the key {key!r}, which belongs on the command line"
 
 
 def test_a_file_that_is_not_ini_does_not_show_its_lines(tmp_path: Path) -> None:
@@ -272,6 +288,12 @@ def test_closed_streams_do_not_change_the_verdict(arguments: List[str], code: in
     assert (done.returncode, done.stderr) == (code, "")
     assert (done.stdout == "") == (">&-" in closed)
     assert "internal error" not in done.stdout
+
+
+@pytest.mark.parametrize("extra", [{"PYTHONWARNINGS": "default"}, {"PYTHONWARNINGS": "error"}, {"PYTHONDEVMODE": "1"}])
+def test_warnings_that_the_environment_asks_for_do_not_reach_standard_error(extra: Dict[str, str]) -> None:
+    result = run_check("-H", POOL, *USERS, *NOWHERE, limit=60, **{**PASSWORDS, **extra})
+    assert (result.code, result.stderr) == (2, "")
 
 
 def test_a_reader_that_has_gone_away_causes_no_complaint() -> None:
@@ -399,6 +421,34 @@ def test_a_good_range_is_taken_as_it_was_typed_and_the_library_can_read_it(text:
     nagiosplugin.Range(text)
 
 
+@pytest.mark.parametrize("option", ["-w", "--warning"])
+@pytest.mark.parametrize("text", ["-1:5", "-4:", "-40:5", "-6.5:-6"])
+def test_a_negative_range_may_be_a_word_of_its_own(option: str, text: str) -> None:
+    found = settings("-H", POOL, *USERS, option, text, "-4")
+    assert (found.thresholds.warning, found.family) == ({"latency": text}, 4)
+
+
+@pytest.mark.parametrize(
+    ("argument", "shown", "remedy"),
+    [
+        ("--warning=/root:5", "/root:5", "~:5"),
+        ("--activity-warning=notify=/home/ann:1", "notify=/home/ann:1", "notify=~:1"),
+    ],
+)
+def test_a_range_that_the_shell_has_changed_is_recognised(argument: str, shown: str, remedy: str) -> None:
+    option = argument.partition("=")[0]
+    assert refused(argument) == (
+        f"{option} is '{shown}', which is no range: the shell has replaced the ~; write '{remedy}' in quotes"
+    )
+
+
+def test_a_bad_range_of_an_activity_is_shown_with_its_name() -> None:
+    assert refused("--activity-warning=notify=").startswith("--activity-warning is 'notify=', which is no range;")
+    assert refused("--activity-critical=notify=5:3").startswith(
+        "--activity-critical is 'notify=5:3', which is no range;"
+    )
+
+
 @many
 @given(st.text("0123456789.:@~-+e ", max_size=8))
 def test_every_range_that_is_taken_is_one_for_the_library(text: str) -> None:
@@ -427,7 +477,29 @@ def test_the_name_of_an_activity_has_more_than_one_writing(name: str) -> None:
 
 
 @pytest.mark.parametrize("option", ["--timeout", "--notify-timeout"])
-@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "-inf", "soon", "", "3601", "0x10", "5 s", "1e9", "-0.0"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0",
+        "-1",
+        "nan",
+        "inf",
+        "-inf",
+        "soon",
+        "",
+        "3601",
+        "0x10",
+        "5 s",
+        "1e9",
+        "-0.0",
+        "1_0",
+        "٣",
+        "1e1",
+        "+5",
+        ".",
+        " 5",
+    ],
+)
 def test_bad_seconds_are_refused(option: str, text: str) -> None:
     assert refused(f"{option}={text}").startswith(f"{option} is ")
 
@@ -679,9 +751,10 @@ def test_a_password_file_that_others_may_read_is_refused(tmp_path: Path) -> None
     assert "geheim" not in text
 
 
-def test_an_empty_password_file_is_no_password(tmp_path: Path) -> None:
-    secret = write_accounts(tmp_path / "secret", "")
-    assert "there is no password for the publisher" in refused("--publisher-password-file", str(secret))
+@pytest.mark.parametrize(("text", "fault"), [("", "is empty"), ("\n", "begins with an empty line")])
+def test_an_empty_password_file_is_named(tmp_path: Path, text: str, fault: str) -> None:
+    secret = write_accounts(tmp_path / "secret", text)
+    assert refused("--publisher-password-file", str(secret)) == f"the publisher's password file {secret} {fault}"
 
 
 def of_command(tmp_path: Path, command: str) -> str:
@@ -806,7 +879,7 @@ def test_every_option_of_the_directory_can_be_given(tmp_path: Path) -> None:
             "ldap://dc01/DC=x",
             "ldaps://a b",
         ),
-        *("ldap://dc01\n", "ldap://dc01?x", "ldap://[::1", "ldap://::1", "ldap://[::::]"),
+        *("ldap://dc01\n", "ldap://dc01?x", "ldap://[::1", "ldap://::g", "ldap://[::::]", "ldap://::::"),
         *(
             "ldap://dc01:",
             "ldap://dc01:0",
@@ -835,6 +908,26 @@ def test_a_uri_with_a_password_in_it_is_refused_and_not_shown() -> None:
 )
 def test_a_uri_of_the_right_kind_is_taken(uri: str) -> None:
     assert of_directory("--ldap-uri", uri).uris == (uri,)
+
+
+@pytest.mark.parametrize(
+    ("uri", "taken"),
+    [
+        ("ldaps://::1", "ldaps://[::1]"),
+        ("LDAP://2001:db8::5/", "LDAP://[2001:db8::5]/"),
+        ("ldap://::ffff:192.0.2.1", "ldap://[::ffff:192.0.2.1]"),
+    ],
+)
+def test_an_ipv6_address_of_a_directory_needs_no_brackets(tmp_path: Path, uri: str, taken: str) -> None:
+    assert of_directory("--ldap-uri", uri).uris == (taken,)
+    found = of_file(tmp_path, f"ldap_uri = ldaps://dc01 {uri}\n").directory
+    assert found is not None
+    assert found.uris == ("ldaps://dc01", taken)
+
+
+def test_an_ipv6_address_and_a_port_that_cannot_be_told_apart_are_refused_with_the_remedy() -> None:
+    assert "an IPv6 address with its port as ldaps://[::1]:636" in refused("--ldap-uri", "ldaps://1:2:3:4:5:6:7:8:636")
+    assert "[::1]" not in refused("--ldap-uri", "ldaps://dc01:x")
 
 
 @pytest.mark.parametrize("arguments", [["--ldap-bind", "reader"], ["--ldap-auth", "simple"]])
@@ -925,6 +1018,33 @@ def test_the_bind_password_is_nowhere_in_the_printed_settings() -> None:
 def test_the_bind_password_is_in_no_usage_error(accounts: Path, wrong: List[str], verbosity: Tuple[str, ...]) -> None:
     arguments = ("-H", POOL, "--accounts", str(accounts), *DC, "--ldap-bind", "reader", *verbosity, *wrong)
     assert LDAP_PASSWORD not in usage_error(run_check(*arguments, LDAP_PASSWORD=LDAP_PASSWORD))
+
+
+@pytest.mark.parametrize("mode", [[], ["--self-test"]])
+def test_a_ca_file_of_the_directory_that_cannot_be_read_is_told_before_an_alarm(
+    accounts: Path, mode: List[str]
+) -> None:
+    where = ("-H", POOL, "--accounts", str(accounts), *DC, *NOWHERE)
+    text = usage_error(run_check(*where, *mode, "--ldap-ca-file", "/nowhere/ca.pem"))
+    assert text == "cannot read the CA file of the directory /nowhere/ca.pem: No such file or directory"
+
+
+@pytest.mark.parametrize("missing", ["gssapi", "cryptography"])
+def test_a_missing_extra_of_the_directory_is_told_before_an_alarm(
+    monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    asked_for: List[str] = []
+
+    def find_spec(name: str) -> Optional[str]:
+        asked_for.append(name)
+        return None if name == missing else name
+
+    monkeypatch.setattr(directory, "find_spec", find_spec)
+    arguments = ("-H", POOL, *USERS, *DC, "--transport", "tcp", "--ldap-auth")
+    with pytest.raises(SettingsError, match=f"^Kerberos needs {missing}: install python3-{missing}, or pip install"):
+        plugin.ready(settings(*arguments, "kerberos"))
+    assert asked_for[-1] == missing
+    plugin.ready(settings(*arguments, "anonymous"))
 
 
 # ------------------------------------------------------ values of the accounts file
@@ -1021,6 +1141,7 @@ def test_every_option_can_be_set_in_the_file(tmp_path: Path, key: str, writing: 
     value = str(keytab) if value == "KEYTAB" else value
     if text == "CERTIFICATE":
         text = str(certificate_file(tmp_path / "eve.pem", "eve@contoso.example"))
+    if key.endswith("_key"):
         lines[key.replace("_key", "_cert")] = text
     lines[key] = text.replace("SECRET", str(secret)).replace("KEYTAB", str(keytab))
     if writing == "hyphens":
@@ -1085,6 +1206,7 @@ def test_the_way_to_sign_in_says_what_the_server_speaks(arguments: List[str], pr
         ),
         (["--auth", "ntlm", "--subscriber-key", "/k"], "--subscriber-key goes with --auth tls-dsk, not with ntlm"),
         (["--publisher-key", "/k"], "--publisher-key goes with a certificate; name it with --publisher-cert"),
+        (["--client-key", "/k"], "--client-key goes with a certificate; name it with --client-cert"),
         (["--subscriber-keytab", "/dev/null"], "the subscriber's keytab /dev/null is not a regular file"),
     ],
 )
@@ -1280,6 +1402,41 @@ def test_two_families_in_the_file_are_refused(tmp_path: Path) -> None:
         of_file(tmp_path, "ipv4 = yes\nipv6 = yes\n")
 
 
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("connect = a b\n", "connect in {} is 'a b', which is no host name"),
+        ("connect = [::1\n", "connect in {} is '[::1'; write an IPv6 address"),
+        ("connect = fe01:0\n", "the port of connect in {} is '0'"),
+        ("client_key = k.pem\n", "client_key in {} goes with a certificate"),
+        ("subscriber_target = pool02.contoso.example\n[pool02.contoso.example]\nconnect = a b\nsubscriber = c@d\n"
+         "subscriber_password = x\n", "connect in {} is 'a b'"),
+    ],
+)  # fmt: skip
+def test_a_wrong_place_or_file_in_the_file_is_not_blamed_on_the_command_line(
+    tmp_path: Path, lines: str, words: str
+) -> None:
+    with pytest.raises(SettingsError) as error:
+        of_file(tmp_path, lines)
+    assert str(error.value).startswith(words.format(tmp_path / "accounts.ini"))
+
+
+@pytest.mark.parametrize("arguments", [(), ("--publisher", "sip:eve@contoso.example")])
+def test_a_wrong_address_in_the_file_names_the_key_and_the_file(tmp_path: Path, arguments: Tuple[str, ...]) -> None:
+    path = file_with(tmp_path, TWO_USERS.replace("sip:ann@contoso.example", "foo"))
+    with pytest.raises(SettingsError) as error:
+        settings("-H", POOL, "--accounts", str(path), *arguments)
+    assert str(error.value).startswith(f"publisher in {path}: 'foo' is not a user's SIP address")
+
+
+def test_the_same_file_for_the_page_and_the_trace_is_refused_however_it_is_written(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    page = str(tmp_path / "x")
+    for trace in (page, f"{tmp_path}/./x", f"{tmp_path}/link/x"):
+        assert refused("--report", page, "--trace", trace).startswith("--report and --trace are the same file, ")
+    assert settings("-H", POOL, *USERS, "--report", page).trace is None
+
+
 def test_an_empty_value_is_as_good_as_none(tmp_path: Path) -> None:
     found = of_file(tmp_path, "connect =\nwarning =\nport =\nca_file =\n")
     assert (found.connect, found.thresholds.warning, found.port, found.tls.ca_file) == (None, {}, 5061, None)
@@ -1301,6 +1458,18 @@ def test_what_all_pools_share_stands_in_default_and_a_pool_can_differ(tmp_path: 
     ]
 
 
+def test_what_all_pools_share_holds_for_a_pool_without_a_section_and_its_users_do_not(tmp_path: Path) -> None:
+    text = f"[DEFAULT]\n{TWO_USERS}timeout = 20\nwarning = 5\nca_file = ca.pem\n[pool02.contoso.example]\nwarning = 9\n"
+    path = write_accounts(tmp_path / "accounts.ini", text)
+    others = ("--publisher", "eve@contoso.example", "--subscriber", "dan@contoso.example")
+    found = settings("-H", POOL, "--accounts", str(path), *others)
+    assert (found.timeout, found.thresholds.warning, found.tls.ca_file) == (20.0, {"latency": "5"}, "ca.pem")
+    assert (found.publisher.uri, found.publisher.user) == ("sip:eve@contoso.example", "eve@contoso.example")
+    assert found.secrets == (ANN_PASSWORD, BEN_PASSWORD)
+    with pytest.raises(SettingsError, match="there is no password for the publisher"):
+        settings("-H", POOL, "--accounts", str(path), *others, env={})
+
+
 def test_default_alone_is_no_section_for_a_pool(tmp_path: Path) -> None:
     path = write_accounts(tmp_path / "accounts.ini", f"[DEFAULT]\n{TWO_USERS}")
     with pytest.raises(SettingsError, match="it has none"):
@@ -1313,6 +1482,60 @@ def test_the_file_may_be_named_in_the_environment_or_stand_in_the_home_directory
     write_accounts(path, ACCOUNTS)
     assert settings("-H", POOL, env={"HOME": str(tmp_path)}).secrets == (ANN_PASSWORD, BEN_PASSWORD)
     assert settings("-H", POOL, env={"CHECK_LYNC_PRESENCE_ACCOUNTS": str(path)}).secrets[0] == ANN_PASSWORD
+
+
+def test_the_first_accounts_file_that_exists_is_taken(tmp_path: Path) -> None:
+    in_home = tmp_path / ".config" / "check_lync_presence" / "accounts.ini"
+    in_home.parent.mkdir(parents=True)
+    write_accounts(in_home, ACCOUNTS)
+    named = tmp_path / "named.ini"
+    env = {"HOME": str(tmp_path), "CHECK_LYNC_PRESENCE_ACCOUNTS": str(named)}
+    assert settings("-H", POOL, env=env).accounts_file == str(in_home)
+    write_accounts(named, ACCOUNTS)
+    assert settings("-H", POOL, env=env).accounts_file == str(named)
+    named.chmod(0o644)
+    with pytest.raises(SettingsError, match="has mode 0644"):
+        settings("-H", POOL, env=env)
+    named.unlink()
+    in_home.unlink()
+    with pytest.raises(SettingsError) as error:
+        settings("-H", POOL, env=env)
+    assert str(error.value).startswith(f"there is no accounts file ({named}, {in_home}, ")
+
+
+def may_not_be_looked_at(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make it so for root, too, who may enter every folder."""
+    stat = os.stat
+
+    def guarded(name: Any, *arguments: Any, **keywords: Any) -> os.stat_result:
+        if name == str(path):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
+        return stat(name, *arguments, **keywords)
+
+    monkeypatch.setattr(os, "stat", guarded)
+
+
+def test_an_accounts_file_that_this_user_may_not_look_at_is_passed_over_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / ".config" / "check_lync_presence" / "accounts.ini"
+    may_not_be_looked_at(path, monkeypatch)
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    with pytest.raises(SettingsError) as error:
+        settings("-H", POOL, env={"HOME": str(tmp_path)})
+    assert f"; {path} may not be looked at by this user ({user}); run this as one who may (runuser -u " in str(
+        error.value
+    )
+    assert settings("-H", POOL, *USERS, env={**PASSWORDS, "HOME": str(tmp_path)}).accounts_file is None
+
+
+def test_an_accounts_file_that_was_named_and_may_not_be_looked_at_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "accounts.ini"
+    may_not_be_looked_at(path, monkeypatch)
+    with pytest.raises(SettingsError, match=f"^cannot read the accounts file {path}: "):
+        settings("-H", POOL, *USERS, env={**PASSWORDS, "CHECK_LYNC_PRESENCE_ACCOUNTS": str(path)})
 
 
 def test_a_missing_role_is_named(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from ldap3.operation.search import MATCH_EQUAL, OR, FilterNode, parse_filter
 from ldap3.protocol.convert import prepare_filter_for_sending
 
-from check_lync_presence import cli
+from check_lync_presence import cli, directory
 from check_lync_presence.directory import Answer, DirectoryError, Finding, Report, Server, _Entry, _user_filter, ask
 from check_lync_presence.lockout import BACK_OFF, LockoutGuard
 from check_lync_presence.settings import Account, DirectorySettings, Secret
@@ -308,6 +308,15 @@ def test_a_password_goes_over_tls_to_a_server_that_is_verified(authority: Tuple[
         assert LDAP_PASSWORD.encode() in server.requests[0].body
 
 
+@pytest.mark.parametrize("missing", ["gssapi", "cryptography"])
+def test_the_package_that_a_kerberos_bind_lacks_is_named(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    monkeypatch.setattr(directory, "find_spec", lambda name: None if name == missing else name)
+    with TinyDirectory() as server:
+        answer = ask_one(server.settings._replace(auth="kerberos"))
+        assert f"Kerberos needs {missing}: install python3-{missing}, or pip install {missing} with" in reason(answer)
+        assert BIND not in server.tags
+
+
 @pytest.mark.parametrize(
     ("names", "more", "trusted", "clause"),
     [
@@ -520,6 +529,43 @@ def test_a_second_server_that_is_silent_does_not_weaken_the_first() -> None:
     with TinyDirectory(tiny.finds()) as first, TinyDirectory(bind=tiny.silent) as second:
         answer = ask_one(tiny.directory(first.uri, second.uri), seconds=2.0)
     assert finding(answer) is Finding.ABSENT
+
+
+# ------------------------------------------------------------- other domains
+
+ELSEWHERE = tiny.reference(f"ldap://sales.contoso.example/DC=sales,{tiny.BASE}")
+# What every domain controller adds to every answer.
+PARTITIONS = [
+    tiny.reference(f"ldap://ForestDnsZones.contoso.example/DC=ForestDnsZones,{tiny.BASE}"),
+    tiny.reference(f"ldap://DomainDnsZones.contoso.example/DC=DomainDnsZones,{tiny.BASE}"),
+    tiny.reference(f"ldap://contoso.example/CN=Configuration,{tiny.BASE}"),
+]
+
+
+def knows_ben(talk: Talk, request: tiny.Request) -> None:
+    entries = [entry(f"CN=ben,{tiny.BASE}", user(msRTCSIP_PrimaryUserAddress=BEN.uri, proxyAddresses=BEN.uri))]
+    found = entries if BEN.address.encode() in request.body else []
+    talk.send(*found, *PARTITIONS, ELSEWHERE, tiny.result(DONE), to=request)
+
+
+def test_who_may_be_in_another_domain_is_not_proven_absent_and_the_others_are_known() -> None:
+    with TinyDirectory(knows_ben) as server:
+        ann, ben = ask_all(server.settings, ((ANN, False), (BEN, False)))
+    assert reason(ann) == (
+        "ldap://HOST does not have the account and refers to another domain; ask a global catalog (ldaps://…:3269)"
+    )
+    assert finding(ben) is Finding.FINE
+
+
+def test_a_global_catalog_is_asked_about_who_may_be_in_another_domain() -> None:
+    with TinyDirectory(knows_ben) as controller, TinyDirectory() as catalog:
+        (answer,) = ask_all(tiny.directory(controller.uri, catalog.uri))
+    assert answer == Report(Finding.FINE, f"CN=ann,{tiny.BASE}", catalog.uri, None, "ann")
+
+
+def test_parts_of_a_domain_where_nobody_is_do_not_keep_an_account_from_being_absent() -> None:
+    with TinyDirectory(tiny.finds(*PARTITIONS)) as server:
+        assert finding(ask_one(server.settings)) is Finding.ABSENT
 
 
 # ------------------------------------------------------------------ the base

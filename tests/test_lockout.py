@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from check_lync_presence.lockout import LockoutGuard, Refusal
+from check_lync_presence.lockout import LockoutGuard, Refusal, why_not_kept
 from check_lync_presence.settings import Account, Secret
 
 from .samples import ANN, BEN
@@ -195,9 +195,18 @@ def anothers(folder: Path) -> None:
     os.chown(folder, 12345, -1)
 
 
-@pytest.mark.parametrize("spoil", [public, writable_for_all, linked, a_file, pytest.param(anothers, marks=as_root)])
-def test_a_folder_that_is_not_ours_alone_is_not_used(
-    guard: LockoutGuard, folder: Path, spoil: Callable[[Path], None]
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (public, "others may write to it (mode 0770)"),
+        (writable_for_all, "others may write to it (mode 1777)"),
+        (linked, "not a folder"),
+        (a_file, "not a folder"),
+        pytest.param(anothers, "it belongs to 12345", marks=as_root),
+    ],
+)
+def test_a_folder_that_is_not_ours_alone_is_not_used_and_it_is_said_why(
+    guard: LockoutGuard, folder: Path, spoil: Callable[[Path], None], why: str
 ) -> None:
     guard.remember(ANN, NOW)
     spoil(folder)
@@ -206,6 +215,21 @@ def test_a_folder_that_is_not_ours_alone_is_not_used(
     assert not guard.remember(ANN, NOW)
     guard.forget(ANN)
     assert {path: path.read_bytes() for path in folder.parent.rglob("*") if path.is_file()} == before
+    assert why_not_kept([str(folder)]) == f"{folder}: {why}"
+
+
+def test_a_folder_that_cannot_be_written_to_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read_only, other = tmp_path / "read-only", tmp_path / "other"
+    read_only.mkdir(mode=0o700)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != str(read_only))  # root may write to every folder
+    assert why_not_kept([str(read_only)]) == f"{read_only}: not writable"
+    assert LockoutGuard([str(read_only), str(other)], PLACE).remember(ANN, NOW)
+    assert only_file(other)
+
+
+def test_where_a_folder_is_in_order_it_is_said_that_the_file_is_not(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True)
+    assert why_not_kept(["/dev/null/a", str(folder)]) == f"{folder}: no file can be written to it"
 
 
 def linked_file(path: Path) -> None:

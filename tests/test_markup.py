@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from check_lync_presence.markup import (
     MAX_DEPTH,
+    MAX_TAGS,
     DocumentError,
     Element,
     attribute,
@@ -202,6 +203,13 @@ def test_elements_may_stand_so_deep_in_each_other(depth: int, read: bool) -> Non
     body = b"<r>" + b"<a>" * depth + b"</a>" * depth + b"</r>"
     with contextlib.nullcontext() if read else pytest.raises(DocumentError):
         assert len(list(parse(body, "r").iter())) == depth + 1
+
+
+@pytest.mark.parametrize(("tags", "read"), [(MAX_TAGS - 2, True), (MAX_TAGS - 1, False)])
+def test_a_document_may_have_so_many_tags(tags: int, read: bool) -> None:
+    body = b"<r>" + b"<a/>" * tags + b"</r>"
+    with contextlib.nullcontext() if read else pytest.raises(DocumentError, match="too many elements"):
+        assert len(parse(body, "r").children) == tags
 
 
 @pytest.mark.parametrize("encoding", ["utf-7", "idna", "punycode", "rot13", "undefined", "utf-32", "cp037", "base64"])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Dict, List, Tuple
 
 import pytest
 
-from check_lync_presence.options import GROUPS, Option
+from check_lync_presence.options import ABOUT, GROUPS, Option, all_options
 from check_lync_presence.plugin import FRONT_END_PERFDATA, PERFDATA
 from check_lync_presence.simulator.faults import TABLE
 
@@ -62,7 +63,7 @@ PARTS: Dict[str, str] = {
 
 # Real runs: the simulator's fault, and the options of the check.
 RUNS: Dict[str, Tuple[str, Tuple[str, ...]]] = {
-    "healthy": ("", ("-v", "-w", "2", "-c", "10")),
+    "healthy": ("", ("-v", "-w", "5", "-c", "10")),
     "not-notified": ("notification-never", ("--notify-timeout", "5")),
     "unknown": ("account-unknown", ()),
 }
@@ -86,6 +87,12 @@ def test_the_generated_part_of_the_readme_is_what_the_code_says(name: str) -> No
     if os.environ.get("UPDATE_GOLDEN"):
         _rewrite(name, f"{PARTS[name]}\n")
     assert _written(name) == f"{PARTS[name]}\n"
+
+
+def test_the_readme_names_the_options_that_no_accounts_file_takes() -> None:
+    text = README.read_text(encoding="utf-8").partition("## The accounts file\n")[2].partition("A flag is")[0]
+    elsewhere = [max(option.names, key=len) for option in (*all_options(), *ABOUT.options) if not option.in_file]
+    assert re.findall(r"`(--[\w-]+)`", text) == elsewhere
 
 
 @pytest.mark.parametrize("name", RUNS)

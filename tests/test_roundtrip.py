@@ -12,6 +12,7 @@ from typing import Any, List, Optional, Tuple
 
 import pytest
 
+from check_lync_presence.diagnosis import diagnose
 from check_lync_presence.lync.association import AuthHeader
 from check_lync_presence.net.deadline import Deadline
 from check_lync_presence.net.discover import Discovery, Service
@@ -582,3 +583,11 @@ def test_a_refused_password_is_not_tried_at_the_next_server(monkeypatch: pytest.
         outcome = discovered(first.server, publisher=wrong)
         assert [failure.cause for failure in outcome.failures] == [Cause.REFUSED_CREDENTIALS]
         assert second.requests("REGISTER") == []
+
+
+def test_the_advice_recognises_what_the_system_says_of_a_network_without_a_way() -> None:
+    # Linux opens no TCP connection to a multicast address, and says of it what it says where there is no route.
+    told = settings(transport="tcp", connect=("224.0.0.1", 5060))
+    outcome = presence_round_trip(told, None, WORLD)
+    assert (only(outcome).cause, only(outcome).text.rpartition(": ")[2]) == (Cause.CONNECT, "Network is unreachable.")
+    assert diagnose(outcome, told).advice[0].startswith("No way leads there from this host: ")

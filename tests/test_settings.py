@@ -252,7 +252,7 @@ def test_lines_may_end_as_windows_ends_them(write: Write) -> None:
 
 def test_an_empty_file_has_no_sections(write: Write) -> None:
     path = write("")
-    assert read(path) == AccountsFile(path, {})
+    assert read(path) == AccountsFile(path, {}, {})
 
 
 # ------------------------------------------------------------------ sections
@@ -272,12 +272,26 @@ def test_a_section_that_is_not_there_is_not_found(write: Write, target: str) -> 
     assert read(write(POOL)).section(target) is None
 
 
+@pytest.mark.parametrize("name", ["2001:db8::5", "[2001:DB8::5]"])
+@pytest.mark.parametrize("target", ["2001:db8::5", "[2001:db8::5]"])
+def test_a_section_of_an_ipv6_address_is_found_with_and_without_brackets(write: Write, name: str, target: str) -> None:
+    assert section(write(f"[{name}]\nuser = ann\n"), target) == {"user": "ann"}
+
+
+@pytest.mark.parametrize("other", ["POOL01.contoso.example", "pool01.contoso.example."])
+def test_a_pool_that_has_two_sections_is_refused_with_their_names(write: Write, other: str) -> None:
+    assert refuse(write(POOL + f"[{other}]\npublisher-password = {PASSWORD}\n")).endswith(
+        f"is not valid: [pool01.contoso.example] and [{other}] are the same pool"
+    )
+
+
 def test_defaults_stand_behind_every_section(write: Write) -> None:
     path = write("[DEFAULT]\ntimeout = 20\nuser = ben\n[a]\nuser = ann\n[b]\n")
     accounts = read(path)
     assert accounts.section("a") == {"timeout": "20", "user": "ann"}
     assert accounts.section("b") == {"timeout": "20", "user": "ben"}
     assert accounts.section("DEFAULT") is None
+    assert accounts.defaults == {"timeout": "20", "user": "ben"}
     assert accounts.path == path
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+import threading
 import time
 from typing import Iterator, List, NamedTuple, Optional, Tuple
 
@@ -12,12 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from check_lync_presence.net.resolve import Address
 from check_lync_presence.net.tasks import together
-from check_lync_presence.net.transport import Connection, open_connection
+from check_lync_presence.net.transport import Connection, open_connection, open_datagrams
 from check_lync_presence.outcome import Cause, PresenceError, Signature
 from check_lync_presence.sip.dialog import Dialog
 from check_lync_presence.sip.message import Message, Request, Response
-from check_lync_presence.useragent import MAX_INBOX, MessageLog, UserAgent
+from check_lync_presence.useragent import MAX_INBOX, MAX_INBOX_OCTETS, MessageLog, UserAgent
 
 from .loopback import Server, Wire, finish, pair, soon
 from .strategies import HANG, few
@@ -259,6 +261,30 @@ def test_a_flood_of_notifications_is_bounded_and_the_newest_are_kept() -> None:
     assert int(first.body) == 10_000 - MAX_INBOX + 1
 
 
+def test_what_is_kept_of_a_flood_of_large_notifications_is_bounded(end: End) -> None:
+    large = "x" * (MAX_INBOX_OCTETS // 4 - 100)
+
+    def send() -> None:
+        for number in range(1, 9):
+            end.wire.send(ask("BENOTIFY", number, body=f"{number} {large}"))
+        end.wire.send(RIGHT)
+
+    sender = threading.Thread(target=send)  # it is more than a connection holds
+    sender.start()
+    assert requested(end).body == b"the right one"
+    sender.join()
+    assert [notified(end).body[:1] for _ in range(4)] == [b"5", b"6", b"7", b"8"]
+    with pytest.raises(TimeoutError):
+        notified(end, 0.02)
+
+
+def test_after_the_deadline_no_notification_is_handed_out_however_many_there_are(end: End) -> None:
+    end.wire.send(ask("BENOTIFY") + RIGHT)
+    requested(end)
+    with pytest.raises(TimeoutError):
+        notified(end, 0)
+
+
 @pytest.mark.parametrize("what", [b"\r\n\r\n" * 16_000, answer(100) * 200, ask("BENOTIFY", call_id="unknown") * 200])
 def test_a_flood_without_end_ends_at_the_deadline(what: bytes) -> None:
     def flood(sock: socket.socket) -> None:
@@ -417,6 +443,52 @@ def test_the_guard_is_not_asked_about_answers_that_are_not_ours(guarded: End) ->
 def test_what_the_guard_condemns_ends_the_request(guarded: End, what: bytes) -> None:
     guarded.wire.send(sealed(what, "broken"))
     assert unanswered(guarded).cause is Cause.SIGNATURE
+
+
+# ------------------------------------------------------------------ datagrams
+
+
+@contextlib.contextmanager
+def over_udp() -> Iterator[Tuple[UserAgent, socket.socket]]:
+    """A user over UDP, and the server's socket, which is connected to him."""
+    with socket.socket(type=socket.SOCK_DGRAM) as theirs:
+        theirs.bind(("127.0.0.1", 0))
+        connection = open_datagrams((Address(theirs.family, theirs.getsockname()),))
+        theirs.connect(connection.local.sockaddr)
+        yield UserAgent(ANN, connection, lambda digits: "f" * digits, time.monotonic, None), theirs
+        connection.close()
+
+
+def test_a_datagram_that_is_no_message_does_not_end_the_wait_for_one() -> None:
+    with over_udp() as (agent, theirs):
+        for datagram in (b"\0\0\0\0", b"hello", b"SIP/2.0 nonsense\r\n\r\n", RIGHT):
+            theirs.send(datagram)
+        assert finish(agent.request(REQUEST, soon())).body == b"the right one"
+
+
+@pytest.mark.parametrize(
+    ("datagram", "cause", "text"),
+    [
+        (b"hello", Cause.PROTOCOL, "The answer is not SIP: a message without the empty line that ends its head."),
+        (b"\0\0\0\0", Cause.NO_ANSWER, "No answer to SUBSCRIBE in 0.1 secs."),
+        (b"\r\n\r\n", Cause.NO_ANSWER, "No answer to SUBSCRIBE in 0.1 secs."),
+    ],
+)
+def test_only_where_nothing_better_comes_is_it_what_is_wrong(datagram: bytes, cause: Cause, text: str) -> None:
+    with over_udp() as (agent, theirs):
+        theirs.send(datagram)
+        with pytest.raises(PresenceError) as error:
+            finish(agent.request(REQUEST, soon(0.1)))
+    assert (error.value.cause, str(error.value)) == (cause, text)
+
+
+def test_what_came_before_a_request_is_not_what_is_wrong_with_its_answer() -> None:
+    with over_udp() as (agent, theirs):
+        theirs.send(b"hello")
+        finish(agent.overhear(soon(0.05)))
+        assert agent.garbled is not None
+        with pytest.raises(PresenceError, match="No answer to SUBSCRIBE"):
+            finish(agent.request(REQUEST, soon(0.1)))
 
 
 # ------------------------------------------------------------------- the rest

@@ -5,6 +5,8 @@ Owns the sentences of advice, general ones and those for Lync. Must not know how
 
 from __future__ import annotations
 
+import errno
+import os
 from types import MappingProxyType
 from typing import Collection, Dict, List, Mapping
 
@@ -124,6 +126,10 @@ def codes(failure: Failure) -> List[int]:
 def _template(failure: Failure, dialect: str) -> str:
     if failure.cause is Cause.PROTOCOL and failure.activity != REGISTER:
         return _BROKEN
+    if failure.cause is Cause.CONNECT:
+        for reason, sentence in _UNREACHABLE.items():
+            if failure.text.endswith(f": {os.strerror(reason)}."):
+                return sentence
     advice = _of_simple(failure) if dialect == "simple" else ""
     advice = advice or _of_lync(failure)
     if failure.cause is Cause.NO_NOTIFICATION:
@@ -237,6 +243,13 @@ _SCHEMES = {
     "Digest": "The server asks for Digest: it is not a Lync or Skype for Business front end.",
     "challenge": "Check the NTLM policies of {pool} (Network security: minimum session security for NTLM SSP based servers).",
 }
+# Why a server was not reached though nothing is known against it, in the words of the system.
+_UNREACHABLE = {
+    errno.ENETUNREACH: "No way leads there from this host: check its addresses, routes and gateway (ip route get ADDRESS), or take "
+    "the other address family (-4, -6).",
+    errno.EHOSTUNREACH: "The host is not up, no way leads to it, or a firewall rejects {transport} port {port}: check them from here "
+    "(ping, ip route get ADDRESS).",
+}
 # Names that are not found, by who has given them.
 _SOURCES = {
     "--connect": "Check the name given with --connect, and the name servers of this host.",
@@ -266,7 +279,10 @@ _KERBEROS = {
     "FOREIGN": "The check asks for no ticket for hosts outside of the pool's and the users' domains: check -H and --connect.",
 }
 _NO_KERBEROS = "Allow Kerberos on the pool: Set-CsProxyConfiguration -UseKerberosForClientToProxyAuth $true"
-_OR_KERBEROS = ", or let the check use Kerberos: pip install 'check_lync_presence[kerberos]', and name the realm of the users in krb5.conf."
+_OR_KERBEROS = (
+    ", or let the check use Kerberos: install python3-gssapi, or pip install gssapi with the check's own pip, and name "
+    "the realm of the users in krb5.conf."
+)
 _TLS_DSK = {
     "OTHER": "The certificate of {user} is for {subject}: give each user one of his own.",
     "FAULT": "The pool issues no certificate to {user}: check Get-CsClientCertificate and Set-CsWebServiceConfiguration "
@@ -304,7 +320,11 @@ _STATUS = {
 }
 _STATUS_OTHER = "Check the event log of {pool}, and the meaning of the status with -v."
 
-_RENEW = "Renew the server's certificate (Request-CsCertificate, Set-CsCertificate) on {pool}."
+# OpenSSL does not tell which certificate of the chain has ended, and believes this host's clock.
+_RENEW = (
+    "Renew the server's certificate (Request-CsCertificate, Set-CsCertificate) on {pool}, or its issuer's (--ca-file), "
+    "whichever has ended, unless the clock of this host is wrong (date -u)."
+)
 _ISSUER = "The issuer of the certificate is not known here: give the company's root certificate with --ca-file."
 _NAMES = "The certificate is for other names: check that -H has the pool's FQDN as the certificate has it."
 _PLAIN = "What listens on port {port} does not speak TLS: check --port; for SIP without TLS use --transport tcp."

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from ..directory import Answer, DirectoryError, Finding, Report, ask
+from ..directory import OF_THE_ACCOUNT, Answer, DirectoryError, Finding, Report, ask
 from ..lockout import LockoutGuard
 from ..net.deadline import Deadline
-from ..outcome import SUBSCRIBE, Cause, Failure, Outcome
+from ..outcome import REGISTER, SUBSCRIBE, Cause, Failure, Outcome
 from ..settings import Account, DirectorySettings, Settings
 from ..value import NamedTuple
 from . import codes, subject
@@ -74,6 +74,12 @@ _FINE_BUT_NOT_FOR_THE_KDC = (
 
 # What speaks for the pool or for the replication and not against the account.
 _NOT_THE_ACCOUNT = (Finding.FINE, Finding.CONTRADICTION)
+
+# Why a password can be refused that is right. An account's place in Lync is no such reason.
+_OF_SIGNING_IN = (*OF_THE_ACCOUNT, Finding.OTHER_LOGON, Finding.ABSENT, Finding.DUPLICATE)
+
+# What is not so, whatever the directory says, of somebody whom the pool has just registered.
+_NOT_OF_THE_REGISTERED = (*OF_THE_ACCOUNT, Finding.OTHER_POOL, Finding.HOMED_ONLINE)
 
 # Held back or tried: it is about the password. A run that holds back must not judge otherwise than the one before it.
 _CREDENTIALS = (Cause.REFUSED_CREDENTIALS, Cause.HELD_BACK, Cause.ACCOUNT)
@@ -139,13 +145,18 @@ def investigate(
     said: Dict[Account, str] = {}
     explained: List[Failure] = []
     proven = all(map(_is_of_an_account, outcome.failures))
+    registered = {item.user for item in outcome.activities if item.name == REGISTER and item.seconds is not None}
     for failure, accounts in doubtful.items():
-        reports = {account: answers[account] for account in accounts}
-        proofs = {account: report for account, report in reports.items() if is_proof(report)}
+        reports: Dict[Account, Report] = {}
+        for account in accounts:
+            answer = answers[account]
+            if isinstance(answer, Report) and not (account.uri in registered and _is_refuted(answer, failure)):
+                reports[account] = answer
+        proofs = {account: report for account, report in reports.items() if _proves(report, failure)}
         for account, report in (proofs or reports).items():
-            if isinstance(report, Report):
-                said.setdefault(account, sentence(report, account, settings, failure))
-        if proofs or (accounts[0] in said and _is_of_the_account_alone(failure)):
+            said.setdefault(account, sentence(report, account, settings, failure))
+        in_order = accounts[0] in reports and not is_proof(reports[accounts[0]])
+        if proofs or (in_order and _is_of_the_account_alone(failure)):
             explained.append(failure)
         proven = proven and bool(proofs)
     reasons = dict.fromkeys(str(answer) for answer in answers.values() if isinstance(answer, DirectoryError))
@@ -172,11 +183,23 @@ def _is_of_the_account_alone(failure: Failure) -> bool:
 
 
 def _suspects(failure: Failure, settings: Settings) -> List[Account]:
-    """Who could be the fault, the likelier first: a subscription needs a watcher and a presentity."""
+    """Who could be the fault, the likelier first: a subscription needs a watcher and a presentity, unless the server
+    has said that it does not know the one.
+    """
     first = subject(failure, settings)
-    if failure.activity != SUBSCRIBE:
+    if failure.activity != SUBSCRIBE or (codes(failure) and _is_of_the_account_alone(failure)):
         return [first]
     return [first, settings.subscriber if first == settings.publisher else settings.publisher]
+
+
+def _is_refuted(report: Report, failure: Failure) -> bool:
+    """Whether a finding cannot be about somebody who was registered before the failure, and not thrown out by it."""
+    return report.finding in _NOT_OF_THE_REGISTERED and failure.cause is not Cause.DEREGISTERED
+
+
+def _proves(report: Report, failure: Failure) -> bool:
+    """Whether a report proves that its account is the reason of this failure."""
+    return report.finding in _OF_SIGNING_IN if failure.cause in _CREDENTIALS else is_proof(report)
 
 
 def sentence(report: Report, account: Account, settings: Settings, failure: Optional[Failure] = None) -> str:

@@ -16,7 +16,7 @@ from ..settings import Account
 from ..sip.dialog import Dialog
 from ..sip.message import Header, Message, Request, Response
 from ..sip.uri import AddressError, parse_name_addr, same_address, split_list
-from ..useragent import UserAgent
+from ..useragent import UserAgent, newest
 from ..value import NamedTuple
 from . import categories
 from .categories import Publication, SelfPresence
@@ -31,6 +31,7 @@ _ENHANCED = "msrtc-event-categories"
 
 MAX_SKEW = 300.0  # MS-SIPAE: Kerberos tolerates 5 minutes, NTLM 15
 MAX_HEARD = 100  # notifications that are kept: what was told of another marker may be asked for later
+MAX_HEARD_OCTETS = 1024 * 1024  # the same, of all their bodies, which are read again once the time is over
 TIMER_N = 32.0  # RFC 6665 4.1.2.4: 64 × T1 for the notification that belongs to a subscription
 
 # What a server may answer to an instance number that it does not like; anything else is not about the number.
@@ -49,6 +50,7 @@ class LyncEndpoint:
     """A user's endpoint on a connection; `epid` is its id, eight hexadecimal digits or more, fresh for every run."""
 
     subscribes_to_itself = True  # to learn what it has published, and in which versions
+    judged = True  # who is registered has signed in
 
     def __init__(self, agent: UserAgent, account: Account, epid: str, user_agent: str, options: SignInOptions) -> None:
         self.agent = agent
@@ -86,6 +88,7 @@ class LyncEndpoint:
         except PresenceError as error:
             if error.cause is Cause.REFUSED_CREDENTIALS:  # then it matters that the stronger one was not possible
                 self.remarks += passed_over
+            self._signed_in = error.detail == "OPEN"  # registered all the same
             raise
         response, self._guard, self._signed_in = signed_in.response, signed_in.guard, True
         skew = abs(signed_in.clock_difference or 0.0)
@@ -170,13 +173,13 @@ class LyncEndpoint:
         response = await self._publish(states + notes, sent, deadline)
         if response.status in _REFUSED_INSTANCE:
             notes = [self._usual_note(container, marker) for container in containers]
+            self._replaced = [self._former_note(item) for item in notes]
             response = await self._publish(states + notes, sent, deadline)
             if response.status < 300:
                 self.remarks.append(
                     f"The server takes no note of an endpoint's own; the note of {self.account.uri} was replaced "
                     "for the duration of the check."
                 )
-                self._replaced = [self._former_note(item) for item in notes]
         if response.status >= 300:
             raise _publication_error(response)
 
@@ -190,7 +193,7 @@ class LyncEndpoint:
             return
         while True:
             request = await self.agent.notification(self._subscription, deadline)
-            self._heard = [*self._heard[1 - MAX_HEARD :], request]
+            self._heard = newest([*self._heard, request], MAX_HEARD, MAX_HEARD_OCTETS)
             if _shows(request, presentity, marker):
                 return
             self.unread += 1

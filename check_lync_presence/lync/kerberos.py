@@ -85,7 +85,8 @@ def gss_api() -> Any:
     try:
         return importlib.import_module("gssapi")
     except ImportError:
-        raise MissingExtra("Kerberos needs: pip install 'check_lync_presence[kerberos]'") from None
+        text = "Kerberos needs gssapi: install python3-gssapi, or pip install gssapi with the check's own pip"
+        raise MissingExtra(text) from None
 
 
 def error_number(error: Any) -> int:

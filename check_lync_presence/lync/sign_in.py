@@ -155,7 +155,9 @@ def _reply(leg: Response, status: int, mechanism: Mechanism) -> AuthHeader:
         raise (
             status_error(leg)
             if leg.status >= 300
-            else PresenceError(Cause.PROTOCOL, "The server registers users without checking their password.")
+            else PresenceError(
+                Cause.PROTOCOL, "The server registers users without checking their password.", detail="OPEN"
+            )
         )
     reply = challenges(leg).get(mechanism.scheme.lower())
     if reply is None or not reply.get("gssapi-data"):

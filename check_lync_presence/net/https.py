@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from ..value import NamedTuple
 from .deadline import Deadline
 from .resolve import Address, ResolveError, in_thread, is_ip_literal, resolve
-from .transport import TlsError, TransportError, open_connection
+from .transport import CONNECT_LIMIT, TlsError, TransportError, open_connection, tls_error
 
 MAX_BODY = 256 * 1024  # a description of a service has 60 kB
 MAX_ADDRESS = 1024
@@ -95,11 +95,13 @@ class Https:
                 connection.sock.settimeout(max(deadline.remaining, 0.001))
                 connection.request(method, origin.path, body, headers)
                 with connection.getresponse() as response:
-                    data = response.read(MAX_BODY + 1)
-                    if response.length and len(data) <= MAX_BODY:  # cut short
-                        raise http.client.IncompleteRead(data)
+                    # Into room of our own: what `read` returns has no bound where a chunk claims a negative size.
+                    room = bytearray(MAX_BODY + 1)
+                    size = response.readinto(room)
+                    if response.length and size <= MAX_BODY:  # cut short
+                        raise http.client.IncompleteRead(b"")
                 challenges = tuple(response.headers.get_all("WWW-Authenticate", ()))
-                return Reply(response.status, challenges, data), response.will_close or len(data) > MAX_BODY
+                return Reply(response.status, challenges, bytes(room[:size])), response.will_close or size > MAX_BODY
 
             reply, over = await in_thread(ask, deadline)
         except (TimeoutError, socket.timeout):
@@ -135,8 +137,22 @@ class Https:
 
     async def _connect(self, origin: Origin, deadline: Deadline) -> http.client.HTTPConnection:
         addresses: Tuple[Address, ...] = await resolve(origin.host, origin.port, self._family, deadline)
-        opened = await open_connection(addresses, self._context, self.server_name(origin), deadline)
+        opened = await open_connection(addresses, None, "", deadline)
         connection = http.client.HTTPConnection(origin.host, origin.port)
         connection.auto_open = 0  # without TLS, and to whatever a name leads to by then
-        connection.sock = opened.detach()
+        limit = deadline.within(CONNECT_LIMIT)
+        name = self.server_name(origin)
+
+        def secured() -> ssl.SSLSocket:
+            plain = opened.detach()
+            plain.settimeout(max(limit.remaining, 0.001))
+            return self._context.wrap_socket(plain, server_hostname=name)
+
+        try:
+            connection.sock = await in_thread(secured, limit)
+        except OSError as error:
+            raise tls_error(error, opened.peer, name, limit) from None
+        except BaseException:
+            opened.close()
+            raise
         return connection

@@ -39,7 +39,17 @@ class Address(NamedTuple):
         return int(self.sockaddr[1])
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        if ":" not in self.host:
+            return f"{self.host}:{self.port}"
+        scope = self.sockaddr[3] if len(self.sockaddr) == 4 else 0  # of a link-local address: which link
+        return f"[{self.host}{f'%{_link(scope)}' if scope else ''}]:{self.port}"
+
+
+def _link(scope: int) -> str:
+    try:
+        return socket.if_indextoname(scope)
+    except OSError:  # a link that has gone
+        return str(scope)
 
 
 _FAMILIES = {None: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}

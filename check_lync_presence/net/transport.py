@@ -11,7 +11,7 @@ import socket
 import ssl
 import stat
 import warnings
-from typing import Optional, Sequence, Union
+from typing import Callable, Optional, Sequence, TypeVar, Union
 
 from ..moment import unix_time
 from ..settings import SettingsError, TlsSettings, read_private_octets
@@ -22,6 +22,8 @@ from .tasks import READ, WRITE, ready
 
 CONNECT_LIMIT = 10.0  # a host that is up answers a SYN in its third second at the latest (RFC 6298: 1 s, then 2 s)
 READ_SIZE = 64 * 1024
+
+_Result = TypeVar("_Result")
 
 _VERSIONS = {
     "1.0": ssl.TLSVersion.TLSv1,
@@ -126,54 +128,48 @@ class Connection:
     name = "TCP"
     reliable = True
     number = 0
+    tls: Optional[TlsFacts] = None
 
-    def __init__(self, sock: socket.socket, peer: Address, tls: Optional[TlsFacts]) -> None:
+    def __init__(self, sock: socket.socket, peer: Address) -> None:
         self._sock = sock
         self.peer = peer
-        self.tls = tls
-        name = sock.getsockname()
-        self.local = Address(sock.family, name)
+        self.local = Address(sock.family, sock.getsockname())
 
     async def send(self, data: bytes, deadline: Deadline) -> None:
         """Send all of `data`. Raises PeerGoneError, TransportError, TimeoutError."""
-        view = memoryview(data)
-        while view:
-            try:
-                view = view[self._sock.send(view) :]
-            except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError) as again:
-                await ready(self._sock, _events(again, WRITE), deadline)
-            except OSError as error:
-                word = self._last_word()
-                if word is None and isinstance(error, _GONE):
-                    raise PeerGoneError(f"{self.peer} has closed the connection") from None
-                raise self._broken(word or error) from None
+        try:
+            await self._put(data, deadline)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            word = self._last_word()
+            if word is None and isinstance(error, _GONE):
+                raise PeerGoneError(f"{self.peer} has closed the connection") from None
+            raise self._broken(word or error) from None
 
     async def receive(self, deadline: Deadline) -> bytes:
         """The next octets, ``b""`` when the peer has closed. Raises TransportError, TimeoutError."""
-        while True:
-            if not deadline.remaining:
-                raise TimeoutError  # where there is always something to read nobody else looks at the clock
-            try:
-                return self._sock.recv(READ_SIZE)
-            except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError) as again:
-                await ready(self._sock, _events(again, READ), deadline)
-            except _GONE:
-                return b""
-            except OSError as error:
-                raise self._broken(error) from None
+        try:
+            return await self._get(deadline)
+        except TimeoutError:
+            raise
+        except _GONE:
+            return b""
+        except OSError as error:
+            raise self._broken(error) from None
+
+    async def _put(self, data: bytes, deadline: Deadline) -> None:
+        await _send(self._sock, data, deadline)
+
+    async def _get(self, deadline: Deadline) -> bytes:
+        return await _receive(self._sock, deadline)
 
     def _last_word(self) -> Optional[OSError]:
         """The alert of a server that has hung up on what we were sending, None where it left none."""
-        try:
-            self._sock.recv(READ_SIZE)
-        except OSError as word:
-            return word if _is_alert(word) else None
         return None
 
     def _broken(self, error: OSError) -> TransportError:
-        text = f"the connection to {self.peer} broke: {_reason(error)}"
-        # In TLS 1.3 a server says only after the handshake what it has against our certificate.
-        return TlsError(text, str(getattr(error, "reason", ""))) if _is_alert(error) else TransportError(text)
+        return TransportError(f"the connection to {self.peer} broke: {_reason(error)}")
 
     def detach(self) -> socket.socket:
         """The socket, for a library that reads and writes itself; this object is done with."""
@@ -181,6 +177,76 @@ class Connection:
 
     def close(self) -> None:
         self._sock.close()
+
+
+class TlsConnection(Connection):
+    """TLS, of which OpenSSL sees no more at a time than has been read for it.
+
+    On the socket itself it stays inside one call for as long as a peer sends records that hold nothing for us (session
+    tickets, requests to renegotiate), where no deadline and no signal is heard.
+    """
+
+    def __init__(self, sock: socket.socket, peer: Address, context: ssl.SSLContext, server_name: str) -> None:
+        super().__init__(sock, peer)
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        # As octets: for text, ssl loads the whole of internationalised domain names.
+        name = server_name.encode("ascii")
+        self._session = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
+
+    async def handshake(self, deadline: Deadline) -> None:
+        """Settle the session. Raises OSError, of which ssl's are some; TimeoutError."""
+        try:
+            await self._through(self._session.do_handshake, deadline)
+        except ssl.SSLError:
+            with contextlib.suppress(OSError):
+                self._sock.send(self._outgoing.read())  # the server is told what was wrong, if it still listens
+            raise
+        certificate = self._session.getpeercert()
+        expires = certificate_time(str(certificate["notAfter"])) if certificate else None
+        cipher = self._session.cipher()
+        self.tls = TlsFacts(self._session.version() or "", cipher[0] if cipher else "", expires)
+
+    async def _put(self, data: bytes, deadline: Deadline) -> None:
+        await self._through(lambda: self._session.write(data), deadline)
+
+    async def _get(self, deadline: Deadline) -> bytes:
+        return await self._through(lambda: self._session.read(READ_SIZE), deadline)
+
+    async def _through(self, step: Callable[[], _Result], deadline: Deadline) -> _Result:
+        """What `step` returns once it has read and written as much as it needs."""
+        while True:
+            try:
+                done = step()
+            except ssl.SSLWantReadError:
+                await self._flush(deadline)
+                self._feed(await _receive(self._sock, deadline))
+            else:
+                await self._flush(deadline)
+                return done
+
+    async def _flush(self, deadline: Deadline) -> None:
+        if self._outgoing.pending:
+            await _send(self._sock, self._outgoing.read(), deadline)
+
+    def _feed(self, data: bytes) -> None:
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+
+    def _last_word(self) -> Optional[OSError]:
+        try:
+            with contextlib.suppress(BlockingIOError):
+                self._feed(self._sock.recv(READ_SIZE))
+            self._session.read(READ_SIZE)
+        except OSError as word:
+            return word if _is_alert(word) else None
+        return None
+
+    def _broken(self, error: OSError) -> TransportError:
+        broken = super()._broken(error)
+        # In TLS 1.3 a server says only after the handshake what it has against our certificate.
+        return TlsError(str(broken), str(getattr(error, "reason", ""))) if _is_alert(error) else broken
 
 
 class DatagramConnection(Connection):
@@ -192,17 +258,14 @@ class DatagramConnection(Connection):
     async def receive(self, deadline: Deadline) -> bytes:
         """The next datagram. Raises TransportError, TimeoutError."""
         while True:
-            if not deadline.remaining:
-                raise TimeoutError
             try:
-                data = self._sock.recv(READ_SIZE)
-            except BlockingIOError:
-                await ready(self._sock, READ, deadline)
+                data = await _receive(self._sock, deadline)
+            except TimeoutError:
+                raise
             except OSError as error:
                 raise UnreachableError(f"cannot reach {self.peer}: {_reason(error)}") from None
-            else:
-                if data:
-                    return data
+            if data:
+                return data
 
 
 def open_datagrams(addresses: Sequence[Address]) -> DatagramConnection:
@@ -218,7 +281,7 @@ def open_datagrams(addresses: Sequence[Address]) -> DatagramConnection:
     except OSError as error:
         sock.close()
         raise TcpError(f"cannot reach {address}: {_reason(error)}") from None
-    return DatagramConnection(sock, address, None)
+    return DatagramConnection(sock, address)
 
 
 async def open_connection(
@@ -237,10 +300,15 @@ async def open_connection(
             last = error
             continue
         try:
-            tls = None
-            if context is not None:
-                sock, tls = await _handshake(sock, address, context, server_name, deadline.within(CONNECT_LIMIT))
-            return Connection(sock, address, tls)
+            if context is None:
+                return Connection(sock, address)
+            connection = TlsConnection(sock, address, context, server_name)
+            limit = deadline.within(CONNECT_LIMIT)
+            try:
+                await connection.handshake(limit)
+            except OSError as error:
+                raise tls_error(error, address, server_name, limit) from None
+            return connection
         except BaseException:
             sock.close()
             raise
@@ -276,38 +344,35 @@ async def _connect(address: Address, deadline: Deadline) -> socket.socket:
     return sock
 
 
-async def _handshake(
-    plain: socket.socket, address: Address, context: ssl.SSLContext, server_name: str, deadline: Deadline
-) -> tuple[ssl.SSLSocket, TlsFacts]:
-    # As octets: for text, ssl loads the whole of internationalised domain names.
-    name = server_name.encode("ascii")
-    sock = context.wrap_socket(plain, server_hostname=name, do_handshake_on_connect=False)
-    try:
-        while True:
-            try:
-                sock.do_handshake()
-                break
-            except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as again:
-                await ready(sock, _events(again, READ), deadline)
-    except TimeoutError:
-        sock.close()
-        raise TlsError(f"no answer to the TLS handshake with {address} within {deadline.span} s", "TIMEOUT") from None
-    except ssl.SSLCertVerificationError as error:
-        sock.close()
+async def _send(sock: socket.socket, data: bytes, deadline: Deadline) -> None:
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[sock.send(view) :]
+        except BlockingIOError:
+            await ready(sock, WRITE, deadline)
+
+
+async def _receive(sock: socket.socket, deadline: Deadline) -> bytes:
+    while True:
+        # Others get their turn first: a server that never pauses keeps nobody from his own.
+        await ready(sock, READ, deadline)
+        if not deadline.remaining:
+            raise TimeoutError
+        with contextlib.suppress(BlockingIOError):
+            return sock.recv(READ_SIZE)
+
+
+def tls_error(error: OSError, address: Address, server_name: str, deadline: Deadline) -> TlsError:
+    """What a handshake that ended with `error` is to be called. `deadline` was its limit."""
+    if isinstance(error, TimeoutError):
+        return TlsError(f"no answer to the TLS handshake with {address} within {deadline.span} s", "TIMEOUT")
+    if isinstance(error, ssl.SSLCertVerificationError):
         fault = _VERIFY_FAULTS.get(error.verify_code) or f"is not trusted: {error.verify_message.rstrip('.')}"
         text = f"the certificate of {address} {fault.format(server_name)}"
-        raise TlsError(text, f"VERIFY_{error.verify_code}") from None
-    except OSError as error:
-        sock.close()
-        code = str(getattr(error, "reason", None) or "")
-        raise TlsError(f"the TLS handshake with {address} failed: {_reason(error)}", code) from None
-    except BaseException:
-        sock.close()
-        raise
-    certificate = sock.getpeercert()
-    expires = certificate_time(str(certificate["notAfter"])) if certificate else None
-    cipher = sock.cipher()
-    return sock, TlsFacts(sock.version() or "", cipher[0] if cipher else "", expires)
+        return TlsError(text, f"VERIFY_{error.verify_code}")
+    code = str(getattr(error, "reason", None) or "")
+    return TlsError(f"the TLS handshake with {address} failed: {_reason(error)}", code)
 
 
 def certificate_time(text: str) -> float:
@@ -315,14 +380,6 @@ def certificate_time(text: str) -> float:
     month, day, clock, year, _ = text.split()
     hour, minute, second = map(int, clock.split(":"))
     return unix_time(int(year), _MONTHS.index(month) + 1, int(day), hour, minute, second)
-
-
-def _events(again: OSError, default: int) -> int:
-    if isinstance(again, ssl.SSLWantReadError):
-        return READ
-    if isinstance(again, ssl.SSLWantWriteError):
-        return WRITE
-    return default
 
 
 def _is_alert(error: OSError) -> bool:

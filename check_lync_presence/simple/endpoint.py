@@ -7,7 +7,7 @@ other user's endpoint.
 from __future__ import annotations
 
 import contextlib
-from typing import Callable, Dict, List, Optional, Tuple
+from typing import Callable, Dict, List, Optional, Set, Tuple
 
 from ..markup import DocumentError, may_have
 from ..net.deadline import Deadline
@@ -20,15 +20,15 @@ from ..sip.dialog import Dialog
 from ..sip.message import CHALLENGE_HEADER, CREDENTIALS_HEADER, Header, Request, Response
 from ..sip.multipart import parse_content_type
 from ..sip.uri import split_list
-from ..useragent import UserAgent
+from ..useragent import UserAgent, newest
 from . import pidf
 from .identity import digest_user
 
 EXPIRES = 120  # seconds; what a killed run leaves behind ends by itself after that
 MAX_EXPIRES = 86400  # a server that insists on more than a day is not followed
 MAX_HEARD = 100  # notifications that are kept: what was told of another marker may be asked for later
+MAX_HEARD_OCTETS = 1024 * 1024  # the same, of all their bodies, which are read again once the time is over
 LAST_NOTIFY_LIMIT = 1.0  # seconds; it comes with the answer to the request that ends the subscription
-MAX_ROUNDS = 3  # challenges to one request: one of a proxy, one of the server, one stale nonce
 
 # What a reason to end a subscription (RFC 6665 4.2.2) is as a status; the others are all "subscribe anew".
 _STATUS_OF_END = {"rejected": 403, "noresource": 404}
@@ -56,22 +56,30 @@ class SimpleEndpoint:
         self._seen_as = ""
         self._bound = ""
         self._service_route: Tuple[str, ...] = ()
+        self.judged = False
         self._challenges: Dict[int, digest.Challenge] = {}
+        self._given_up: Set[int] = set()
         self._counts: Dict[str, int] = {}
 
     # ------------------------------------------------------------ activities
 
     async def register(self, deadline: Deadline) -> Tuple[str, ...]:
         """Register; returns what a log should say of it. Raises PresenceError, Redirected."""
-        response = await self._patient(
-            lambda expires: self._request(
-                "REGISTER", f"sip:{self.account.domain}", self._register_dialog, (("Expires", str(expires)),)
-            ),
-            deadline,
-        )
+
+        def build(expires: int) -> Request:
+            # A server that has asked who we are and does not say what came of it may have registered us.
+            self.registered = bool(self._challenges)
+            headers = (("Expires", str(expires)),)
+            return self._request("REGISTER", f"sip:{self.account.domain}", self._register_dialog, headers)
+
+        try:
+            response = await self._patient(build, deadline)
+        except PresenceError as error:
+            self.registered &= error.cause is Cause.NO_ANSWER
+            raise
+        self.registered = response.status < 300
         raise_redirect(response)
         _expect_success(response, "REGISTER")
-        self.registered = True
         self._service_route = tuple(part for value in response.all("Service-Route") for part in split_list(value))
         server = response.get("Server") or "a server that does not name itself"
         return ("Authentication: Digest", f"Registered with {server} at {self.agent.connection.peer}")
@@ -125,7 +133,7 @@ class SimpleEndpoint:
             return
         while True:
             request = await self.agent.notification(self._subscription, deadline)
-            self._heard = [*self._heard[1 - MAX_HEARD :], request]
+            self._heard = newest([*self._heard, request], MAX_HEARD, MAX_HEARD_OCTETS)
             if _shows(request, presentity, marker):
                 return
             self._end_of_subscription(request)
@@ -242,23 +250,29 @@ class SimpleEndpoint:
         return response
 
     async def _exchange(self, build: Callable[[], Request], deadline: Deadline) -> Response:
-        """Send a request with the credentials that are known to be wanted; answer challenges, each nonce once."""
-        answered: List[str] = []
-        for _ in range(MAX_ROUNDS + 1):
+        """Send a request with the credentials that are known to be wanted; answer a challenge of a server and one of a
+        proxy, and each once more where the nonce was stale.
+        """
+        answered: List[int] = []
+        while True:
             response = await self.agent.request(self._signed(build()), deadline)
             self._learn_address(response)
-            if response.status not in (401, 407):
+            status = response.status
+            if status not in (401, 407):
+                self.judged |= bool(self._challenges)
                 return response
             try:
-                challenge = digest.choose(response.all(CHALLENGE_HEADER[response.status]))
+                challenge = digest.choose(response.all(CHALLENGE_HEADER[status]))
             except digest.DigestError as error:
                 text = f"The server asks for a sign-in that is not possible: {error}."
-                raise PresenceError(Cause.NO_SCHEME, text, response.status, detail="digest") from None
-            known = self._challenges.get(response.status)
-            if known is not None and known.nonce in answered and not challenge.stale:
+                raise PresenceError(Cause.NO_SCHEME, text, status, detail="digest") from None
+            if status in self._given_up or answered.count(status) > challenge.stale:
                 break
-            self._challenges[response.status] = challenge
-            answered.append(challenge.nonce)
+            self._challenges[status] = challenge
+            answered.append(status)
+        # The log-off must not try the password again.
+        self._given_up.add(status)
+        self._challenges.pop(status, None)
         refusal = status_error(response)
         if challenge.stale:  # says that the password was right (RFC 7616 3.3)
             raise refusal

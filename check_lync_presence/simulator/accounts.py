@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Dict, FrozenSet, List, Mapping, Type, TypeVar
 
-from ..settings import AccountsFile, Secret, SettingsError, read_private_file, sip_address
+from ..settings import AccountsFile, Secret, SettingsError, pool_name, read_private_file, sip_address
 from .faults import ROLES
 
 
 @dataclass
 class Person:
-    """A user as configured: SIP address, logon name, password, the pool's name, what he is in the check."""
+    """A user as configured: SIP address, logon name, password, the first of his pools, what he is in the check."""
 
     address: str
     logon: str
@@ -48,7 +48,7 @@ def users_of(accounts: AccountsFile, kind: Type[P], passwords: bool = True) -> L
             address = sip_address(keys[role])
             logon = keys.get(f"{role}_user") or address.partition(":")[2]
             password = _password(accounts.path, section, keys, role, passwords)
-            user = kind(address, logon, password, section.rstrip(".").lower(), frozenset((role,)))
+            user = kind(address, logon, password, pool_name(section), frozenset((role,)))
             known = users.setdefault(user.key, user)
             known.roles |= user.roles
     if not users:

@@ -17,14 +17,15 @@ import ssl
 import sys
 import tempfile
 import time
-from typing import TYPE_CHECKING, Any, Dict, List, NoReturn, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, NoReturn, Optional, Sequence, Set, Tuple
 
 from .. import __version__
 from ..lync.kerberos import gss_api
-from ..settings import SettingsError, read_accounts_file
+from ..settings import AccountsFile, SettingsError, pool_name, read_accounts_file
+from ..stdout import patient
 from ..user_certificates import require_extra
 from . import frontend, pool, simple
-from .accounts import Person, users_of
+from .accounts import users_of
 from .authenticator import EVERYTHING, SCHEMES, Offer
 from .certificates import Identity, MissingExtra, issue, load
 from .faults import DIALECTS, LYNC, FaultError, Faults, bare, listing
@@ -49,6 +50,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run until SIGTERM or SIGINT. The exit status."""
+    sys.stdout = patient(sys.stdout, sys.stderr)
     try:
         options = _parser().parse_args(argv)
         if options.list_faults:
@@ -56,8 +58,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             return 0
         return _run(options)
     except MissingExtra as error:
-        needed = "pip install 'check_lync_presence[simulator]'"
-        return _cannot(f"the package {error} is missing for TLS certificates; install it with: {needed}")
+        needed = "install python3-trustme, or with the check's own pip: pip install 'check_lync_presence[simulator]'"
+        return _cannot(f"the package {error} is missing for TLS certificates; {needed}")
     except (UsageError, SettingsError, FaultError) as error:
         return _cannot(str(error))
 
@@ -98,7 +100,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--ca-out", metavar="FILE", help="where to write the certificate of the CA (default: a temporary file)")
     add("--cert", metavar="FILE", help="a certificate to use, in place of a throw-away one")
     add("--key", metavar="FILE", help="its private key")
-    add("--offer", metavar="LIST", type=_schemes, help="how users can sign in, as kerberos,ntlm,tls-dsk (default: all)")
+    add(
+        "--offer",
+        metavar="LIST",
+        type=_schemes,
+        help="how users can sign in, as kerberos,ntlm,tls-dsk; default: all, but certificates are given out only where "
+        "tls-dsk is named",
+    )
     add("--keytab", metavar="FILE", help="keytab with the key of sip/POOL, to accept Kerberos tickets")
     add("--trust-client-ca", metavar="FILE", help="the CA whose client certificates are those of trusted servers (TLS)")
     add("--list-faults", action="store_true", help="print the faults with what the check should say of each")
@@ -141,12 +149,14 @@ def _run(options: argparse.Namespace) -> int:
     faults = Faults(options.fault, options.dialect)
     addresses = _addresses(options.listen, faults)
     offer = _offer(options, addresses[0]) if options.dialect == LYNC else EVERYTHING
-    front_end, users = _front_end(options, faults, offer)
+    accounts = read_accounts_file(options.accounts)
+    front_end, domains = _front_end(options, accounts, faults, offer)
     if options.tls is None and options.tcp is None and options.udp is None:
         options.tls = 0
     front_ends = [faults.at(address) for address in addresses]
     encrypted = options.tls is not None or offer.provisioning is not None
-    identity = _identity(options, users, front_ends) if encrypted else None
+    names = {*map(pool_name, accounts.sections), *(f"sip.{domain}" for domain in domains), "localhost", LOOPBACK}
+    identity = _identity(options, sorted(names), front_ends) if encrypted else None
     contexts = identity.contexts if identity is not None else (None,) * len(addresses)
     if options.trust_client_ca:
         _trust(contexts, options.trust_client_ca)
@@ -208,16 +218,17 @@ def _provisioning(options: argparse.Namespace, address: str) -> Optional[Provisi
         raise UsageError(f"cannot offer certificates to users at {address}: {error.strerror or error}") from None
 
 
-def _front_end(options: argparse.Namespace, faults: Faults, offer: Offer) -> Tuple[FrontEnd, Sequence[Person]]:
-    """What speaks the dialect, and the users that it serves."""
-    accounts = read_accounts_file(options.accounts)
+def _front_end(
+    options: argparse.Namespace, accounts: AccountsFile, faults: Faults, offer: Offer
+) -> Tuple[FrontEnd, Set[str]]:
+    """What speaks the dialect, and the SIP domains that it serves."""
     rng = random.SystemRandom() if options.seed is None else random.Random(options.seed)
     if options.dialect == LYNC:
         otherwise = options.keytab or options.trust_client_ca or offer.provisioning
         users = users_of(accounts, pool.User, passwords=not otherwise)
-        return frontend.FrontEnd(users, faults, rng, time.time(), offer), users
+        return frontend.FrontEnd(users, faults, rng, time.time(), offer), {user.domain for user in users}
     people = users_of(accounts, simple.User)
-    return simple.SimpleFrontEnd(people, rng), people
+    return simple.SimpleFrontEnd(people, rng), {user.domain for user in people}
 
 
 def _addresses(given: Sequence[str], faults: Faults) -> List[str]:
@@ -231,13 +242,14 @@ def _addresses(given: Sequence[str], faults: Faults) -> List[str]:
     return addresses
 
 
-def _identity(options: argparse.Namespace, users: Sequence[Person], front_ends: Sequence[Faults]) -> Identity:
+def _identity(options: argparse.Namespace, names: Sequence[str], front_ends: Sequence[Faults]) -> Identity:
     if bool(options.cert) != bool(options.key):
         raise UsageError("--cert and --key belong together")
     if not options.cert:
-        pools = {user.pool for user in users}
-        names = sorted(pools | {f"sip.{user.domain}" for user in users})
-        return issue([*names, "localhost", LOOPBACK], front_ends, datetime.datetime.now(datetime.timezone.utc))
+        try:
+            return issue(names, front_ends, datetime.datetime.now(datetime.timezone.utc))
+        except ValueError as error:
+            raise UsageError(f"a section's name or a SIP domain is none for a certificate: {error}") from None
     strikes = any("certificate-expired" in faults or "certificate-other-name" in faults for faults in front_ends)
     if strikes or options.ca_out:
         raise UsageError(

@@ -88,9 +88,9 @@ def read_datagram(data: bytes) -> Iterator[Message]:
 
     Raises ParseError.
     """
+    if not data.strip(b"\r\n\0"):
+        return  # a keep-alive: CR and LF (RFC 5626), or the zeros that Kamailio sends to clients behind a NAT
     head, separator, rest = data.lstrip(b"\r\n").partition(b"\r\n\r\n")
-    if not head:
-        return  # a keep-alive
     if not separator:
         raise ParseError("a message without the empty line that ends its head")
     message = parse_head(head)

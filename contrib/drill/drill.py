@@ -23,6 +23,7 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from check_lync_presence.simulator.faults import DIALECTS, LYNC, TABLE, FaultError, Faults
 from check_lync_presence.simulator.process import NotStarted, check, running, simulate, state_of, write_accounts
+from check_lync_presence.stdout import patient
 
 UDP_ONLY = ("lost",)  # nothing of it shows over TLS, which is what the drill speaks
 CLOCK_SKEW = 3600  # seconds
@@ -222,6 +223,7 @@ def _seconds(text: str) -> float:
 
 
 def main() -> int:
+    sys.stdout = patient(sys.stdout, sys.stderr)
     options = parser().parse_args()
     try:
         steps = steps_of(options.dialect, options.only, options.notify_timeout)

@@ -41,7 +41,7 @@ HELP = {
     "success": "1 if the publication reached the subscriber, else 0.",
     "latency_seconds": "From the first connection to the notification.",
     "activity_seconds": "How long an activity of the round trip took.",
-    "certificate_remaining_seconds": "What the server's certificate has left, in whole days.",
+    "certificate_remaining_seconds": "Until the first certificate ends, the server's or our own, in whole days.",
     "front_ends": "How many front ends the pool has.",
     "front_ends_failed": "How many front ends fail.",
 }

@@ -39,7 +39,7 @@ complete -c check_lync_presence -l ldap-auth -x -a 'simple kerberos anonymous' -
 complete -c check_lync_presence -l ldap-ca-file -r -F -d 'PEM file of the CAs to trust for the directory, instead of the system\'s'
 complete -c check_lync_presence -l ldap-starttls -d 'encrypt ldap:// with StartTLS'
 complete -c check_lync_presence -l account-state -x -a 'critical warning unknown' -d 'the state when the directory proves that the test account itself is the fault; default critical'
-complete -c check_lync_presence -l state-dir -x -a '(__fish_complete_directories)' -d 'folder of our own that remembers refused passwords, so that they are not tried again; default: /var/lib/check_lync_presence where it is prepared, ~/.local/state/check_lync_presence, /var/tmp/check_lync_presence-UID, the first that is ours alone'
+complete -c check_lync_presence -l state-dir -x -a '(__fish_complete_directories)' -d 'folder of our own that remembers refused passwords, so that they are not tried again, and keeps certificates of the users for TLS-DSK, with their private keys; default: /var/lib/check_lync_presence where it is prepared, ~/.local/state/check_lync_presence, /var/tmp/check_lync_presence-UID, the first that is ours alone'
 complete -c check_lync_presence -l verify-accounts -d 'ask the directory about both users of the pool and do nothing else'
 complete -c check_lync_presence -l self-test -d 'test what the check needs without signing in, and print a checklist: accounts file, passwords, state folder, DNS, TCP, TLS, directory'
 complete -c check_lync_presence -s w -l warning -x -d 'WARNING if the latency in seconds is outside of this range'

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from check_lync_presence.diagnosis import accounts, diagnose
 from check_lync_presence.diagnosis.accounts import Investigation, investigate, is_proof, sentence
 from check_lync_presence.directory import Answer, DirectoryError, Finding, Report
-from check_lync_presence.outcome import PUBLISH, REGISTER, SELF_SUBSCRIBE, SUBSCRIBE, Cause, Failure
+from check_lync_presence.outcome import PUBLISH, REGISTER, SELF_SUBSCRIBE, SUBSCRIBE, Activity, Cause, Failure
 from check_lync_presence.report.text import clean
 from check_lync_presence.settings import Account, DirectorySettings, Secret, Settings
 
@@ -107,6 +107,17 @@ def test_both_are_asked_about_where_a_watcher_does_not_get_to_a_presentity(
     assert {account for account, _ in asked.questions} == {ANN, BEN}
 
 
+@pytest.mark.parametrize("code", [1003, 2005, 4005, 4006])
+@pytest.mark.parametrize("finding", Finding)
+def test_the_watcher_is_not_the_fault_where_the_server_does_not_know_the_presentity(
+    asked: Asked, code: int, finding: Finding
+) -> None:
+    asked.answers[BEN.uri] = report(finding)
+    result = looked_into(answered(404, SUBSCRIBE, BEN, f'{code};reason="x"'))
+    assert (list(result.said), result.proven, asked.questions) == ([ANN], False, [(ANN, False)])
+    assert "the pool is to blame" in result.said[ANN]
+
+
 @pytest.mark.parametrize("culprit", [ANN, BEN])
 def test_one_of_two_is_enough_to_explain_why_they_do_not_get_together(asked: Asked, culprit: Account) -> None:
     asked.answers[culprit.uri] = report(Finding.SIP_DISABLED)
@@ -166,6 +177,46 @@ def test_what_speaks_against_the_account_is_a_proof(asked: Asked, finding: Findi
     asked.answers[ANN.uri] = report(finding)
     assert is_proof(report(finding)) == (finding not in (Finding.FINE, Finding.CONTRADICTION))
     assert looked_into(answered(404, REGISTER, ANN)).proven == is_proof(report(finding))
+
+
+OF_SIGNING_IN = (
+    *(Finding.DISABLED, Finding.LOCKED, Finding.EXPIRED, Finding.PASSWORD_EXPIRED, Finding.MUST_CHANGE),
+    *(Finding.OTHER_LOGON, Finding.ABSENT, Finding.DUPLICATE),
+)
+OF_LYNC = (
+    *(Finding.OTHER_ADDRESS, Finding.NOT_ENABLED, Finding.SIP_DISABLED),
+    *(Finding.OTHER_POOL, Finding.HOMED_ONLINE),
+)
+
+
+@pytest.mark.parametrize("cause", OF_CREDENTIALS)
+@pytest.mark.parametrize("finding", [*OF_SIGNING_IN, *OF_LYNC])
+def test_a_place_in_lync_does_not_explain_why_a_password_is_refused(
+    asked: Asked, cause: Cause, finding: Finding
+) -> None:
+    found = failure(cause, user=ANN.uri, status=401)
+    asked.answers[ANN.uri] = report(finding)
+    result = looked_into(found)
+    assert result.said == {ANN: sentence(report(finding), ANN, WITH_DIRECTORY, found)}
+    assert (result.proven, result.explained) == ((True, (found,)) if finding in OF_SIGNING_IN else (False, ()))
+
+
+@pytest.mark.parametrize("finding", [*OF_SIGNING_IN[:5], Finding.OTHER_POOL, Finding.HOMED_ONLINE])
+def test_who_has_signed_in_can_sign_in_here(asked: Asked, finding: Finding) -> None:
+    asked.answers[BEN.uri] = report(finding)
+    found = answered(403, SUBSCRIBE, BEN)
+    registered = [Activity(REGISTER, account.uri, 0.0, 0.1) for account in (ANN, BEN)]
+    result = investigate(failed(found, activities=tuple(registered)), WITH_DIRECTORY, NOW, soon())
+    assert (list(result.said), result.proven) == ([ANN], False)
+    # Who has not got so far, or was thrown out afterwards, may well be disabled or homed elsewhere.
+    cases: List[Tuple[Failure, List[Activity]]] = [
+        (found, registered[:1]),
+        (found, [registered[0], Activity(REGISTER, BEN.uri, 0.0, None)]),
+        (found, [registered[0], Activity(REGISTER, BEN.uri, 0.0, 0.1, error="403, Forbidden")]),
+        (failure(Cause.DEREGISTERED, user=BEN.uri, detail="rejected"), registered),
+    ]
+    for other, activities in cases:
+        assert investigate(failed(other, activities=tuple(activities)), WITH_DIRECTORY, NOW, soon()).proven
 
 
 @pytest.mark.parametrize(

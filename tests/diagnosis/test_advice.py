@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import os
 from typing import List, Tuple
 
 import pytest
@@ -79,6 +81,29 @@ def test_every_cause_has_advice(cause: Cause, user: str) -> None:
         sentence = only(failure(cause, "Text.", SUBSCRIBE, user, status, detail=detail))
         assert len(sentence) > 20
         assert "{" not in sentence.replace(detail or "\0", "")
+
+
+def refused_at_once(number: int) -> str:
+    return f"cannot connect to 192.0.2.1:5061: {os.strerror(number)}."
+
+
+@pytest.mark.parametrize("dialect", ["lync", "simple"])
+def test_where_no_way_leads_to_the_service_is_not_suspected(dialect: str) -> None:
+    told = {
+        number: diagnose(failed(failure(Cause.CONNECT, refused_at_once(number)), dialect=dialect), settings()).advice[0]
+        for number in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ECONNREFUSED)
+    }
+    assert told[errno.ENETUNREACH].startswith("No way leads there from this host: ")
+    assert "a firewall rejects TCP port 5061: " in told[errno.EHOSTUNREACH]
+    assert "runs" in told[errno.ECONNREFUSED]
+
+
+@pytest.mark.parametrize("dialect", ["lync", "simple"])
+def test_what_has_expired_may_be_the_issuer_or_this_hosts_clock(dialect: str) -> None:
+    outcome = failed(failure(Cause.TLS, detail="VERIFY_10"), dialect=dialect)
+    (sentence,) = diagnose(outcome, settings()).advice
+    assert [word in sentence for word in ("server's certificate", "issuer's (--ca-file)", "date -u")] == [True] * 3
+    assert len(sentence) < 240
 
 
 @pytest.mark.parametrize("detail", ["", *_TLS, "SOME_NEW_REASON", "VERIFY_99"])
@@ -181,7 +206,7 @@ def test_kerberos_is_advised_where_it_is_offered_and_was_not_excluded() -> None:
     offered = failure(Cause.NO_SCHEME, "None.", detail="Kerberos, TLS-DSK")
     found = {auth: diagnose(failed(offered), settings(auth=auth)).advice[0] for auth in ("auto", "ntlm")}
     assert found["auto"].startswith("Allow NTLM on the pool: ")
-    assert "or let the check use Kerberos: pip install" in found["auto"]
+    assert "or let the check use Kerberos: install python3-gssapi, or pip install gssapi with" in found["auto"]
     assert "Kerberos" not in found["ntlm"]
 
 

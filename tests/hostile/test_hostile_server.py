@@ -23,6 +23,7 @@ from check_lync_presence.sip.transaction import response_to
 
 from ..commands import ANN_PASSWORD, BEN_PASSWORD
 from ..loopback import Server, Wire, until_closed
+from ..simple import tiny_server as tiny_simple
 from ..tiny_pool import ROAMING, Session, TinyPool, presence
 from ..transcripts import POOL
 from .attack import SHORT, TIMEOUT, Attacked, attacked
@@ -199,6 +200,23 @@ def test_renegotiation_that_the_server_asks_for_is_not_endless(tmp_path: Path) -
     done = against(renegotiate, tmp_path, "--ca-file", str(ca_file))
     assert done.code == 2
     assert "Register failed" in done.first_line
+
+
+def test_session_tickets_without_end_leave_the_deadline_in_force(tmp_path: Path) -> None:
+    tls = Tls(tmp_path)
+    done = against(tls.tickets, tmp_path, "--ca-file", str(tls.ca_file), timeout=SHORT)
+    assert done.code == 2
+    assert "Register failed" in done.first_line
+    assert "No answer to REGISTER" in done.first_line
+
+
+def test_requests_to_begin_the_handshake_anew_have_an_end(tmp_path: Path) -> None:
+    hello_request = b"\x16\x03\x03\0\x04" + b"\0\0\0\0"
+    ca_file = str(Tls(tmp_path).ca_file)
+    flood = hello_request * 10_000
+    done = against(lambda sock: endlessly(sock, b"", flood), tmp_path, "--ca-file", ca_file, timeout=SHORT)
+    assert done.code == 2
+    assert "TLS handshake" in done.first_line
 
 
 # ------------------------------------------------------------------- sign-in
@@ -419,6 +437,34 @@ def test_ten_thousand_requests_that_want_an_answer_do_not_keep_it_from_its_verdi
     done = told(tmp_path, flood, "--notify-timeout", "1")
     assert done.code == 2
     assert re.search("notification is not received|half a message", done.stdout)  # whatever the deadline met
+
+
+@pytest.mark.parametrize("when", ["before the answer", "behind it"])
+def test_hundreds_of_the_largest_notifications_take_neither_time_nor_memory(tmp_path: Path, when: str) -> None:
+    head, tail = tiny_simple.presence("something else").split(b"</presence>")
+    # As long as a body may be, and whether the marker is in it can only be told from the whole.
+    body = head + b"<b>&#65;</b>" + b"<a>" + b"x" * (MIB - 1000) + b"</a></presence>" + tail
+
+    class Flooding(tiny_simple.TinyServer):
+        def knows(self, request: Request) -> bool:
+            return True
+
+        def published(self, request: Request) -> None:
+            pass
+
+        def on_subscribe(self, session: tiny_simple.Session, request: Request) -> None:
+            session.subscription = request
+            if when == "behind it":
+                self.accept(session, request)
+            for _ in range(300 if request.get("Expires") != "0" else 0):
+                self.notify(session, body)
+            if when == "before the answer":
+                self.accept(session, request)
+
+    with Flooding() as server:
+        done = attacked(tmp_path, server.server.port, "--protocol", "simple", "--notify-timeout", "1", timeout=20)
+    assert done.code == 2
+    assert "Presence notification is not received within 1 secs" in done.first_line
 
 
 # ----------------------------------------------------------------- documents

@@ -38,7 +38,7 @@ PLACES = (
     "/var/cache/icinga2",
     "/var/spool/icinga2",
 )
-EMPTY_PLACES = ("/opt", "/run", "/var/tmp")  # noqa: S108
+EMPTY_PLACES = ("/opt", "/run", "/usr/local/bin", "/var/tmp")  # noqa: S108
 CA_FILE = "/etc/ssl/certs/contoso-root.pem"
 PORTS = (5061, 5665, 5666)  # of Lync, Icinga 2 and NRPE
 PACE = 0.1  # seconds between two looks at a program that is busy

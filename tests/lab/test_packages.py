@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
+import shlex
 import shutil
 import stat
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Sequence
+from typing import Dict, Iterator, List, NamedTuple, Sequence, Set
 
 import pytest
 
@@ -173,6 +175,7 @@ def test_files_are_where_the_distribution_has_them(installed: Nagios) -> None:
         "/usr/share/zsh/vendor-completions/_check_lync_presence",
         "/usr/share/fish/vendor_completions.d/check_lync_presence.fish",
         "/usr/share/check_lync_presence",
+        "/usr/share/doc/check-lync-presence/README.md",
         "/etc/check_lync_presence/accounts.ini.example",
     } <= listed
     outside = [path for path in listed if path.startswith(("/usr/local", "/usr/lib/python", "/opt", "/tmp"))]  # noqa: S108
@@ -188,6 +191,55 @@ def test_passwords_will_be_safe_where_they_are_to_stand(installed: Nagios) -> No
     ):
         status = path.stat()
         assert (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == (mode, owner, installed.pw_gid), path
+
+
+def test_whoever_was_given_the_configuration_keeps_it_at_an_update(built: Built, installed: Nagios) -> None:
+    example = CONFIGURATION / "accounts.ini.example"
+    shutil.chown(CONFIGURATION, group="daemon")
+    try:
+        succeeds("dpkg", "--install", str(built.deb))
+        assert (CONFIGURATION.group(), example.group()) == ("daemon", "daemon")
+        example.unlink()  # an administrator may; dpkg leaves it at that
+        succeeds("dpkg", "--install", str(built.deb))
+    finally:
+        shutil.chown(CONFIGURATION, group="root")
+        succeeds("dpkg", "--force-confmiss", "--install", str(built.deb))
+    assert (CONFIGURATION.group(), example.group()) == ("nagios", "nagios")
+
+
+def named(text: str) -> Set[str]:
+    """The files that a text names where packages put them, without placeholders."""
+    return set(re.findall(r"/usr/(?:share|lib)/(?:doc/)?check[_-]lync[_-]presence(?:/[\w.*/-]*[\w*])?", text))
+
+
+def test_what_the_documents_name_is_there(installed: Nagios) -> None:
+    documents = [Path("/usr/share/doc/check-lync-presence/README.md"), Path("/usr/share/check_lync_presence/README.md")]
+    documents.append(Path("/usr/share/check_lync_presence/icinga2/zones/zones.conf"))
+    for document in documents:
+        text = document.read_text(encoding="utf-8")
+        paths = named(text)
+        assert paths, document
+        assert [path for path in paths if not list(Path("/").glob(path[1:]))] == []
+        links = re.findall(r"\]\((?!https?:)([^)#]+)\)", text)
+        assert [link for link in links if not (document.parent / link).exists()] == []
+        assert "contrib/" not in text
+
+
+def test_the_fire_drill_starts_as_the_documents_say(installed: Nagios) -> None:
+    text = Path("/usr/share/check_lync_presence/README.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"`(runuser -u nagios -- [^`]*drill\.py)`", text)
+    listed = run("runuser", *shlex.split(command)[1:], "--list")
+    assert (listed.code, listed.stderr) == (0, "")
+    assert "notification-never" in listed.stdout
+
+
+def test_the_demonstration_runs_as_the_documents_say(installed: Nagios) -> None:
+    text = Path("/usr/share/check_lync_presence/README.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"`(env [^`]*demo\.py)`", text)
+    shown = run(*shlex.split(command))
+    can = run("/usr/bin/python3", "-I", "-c", "import trustme").code == 0
+    assert ("All three states are right." in shown.stdout, "install python3-trustme" in shown.stdout) == (can, not can)
+    assert (shown.code, shown.stderr) == (0 if can else 1, "")
 
 
 def test_the_monitoring_user_runs_it_with_the_accounts_of_the_machine(installed: Nagios, simulator: Simulator) -> None:
@@ -299,7 +351,16 @@ def test_the_rpm_says_what_it_is_and_needs_nothing_but_python(built: Built) -> N
             modes[fields[8]] = fields[0]
     assert modes["/etc/check_lync_presence"] == "drwxr-x---"
     assert modes["/etc/check_lync_presence/accounts.ini.example"] == "-rw-r-----"
+    assert "/usr/share/doc/check_lync_presence/README.md" in modes
     assert "/usr/share/man/man1/check_lync_presence.1.gz" in modes
+
+
+def test_whoever_was_given_the_configuration_keeps_it_at_an_update_of_the_rpm(built: Built) -> None:
+    # A ghost is nothing that rpm would set owner and mode of.
+    flags = succeeds(
+        "rpm", "--query", "--package", "--queryformat", "[%{FILENAMES} %{FILEFLAGS:fflags}\\n]", str(built.rpm)
+    )
+    assert [line for line in flags.splitlines() if line.endswith(" g")] == ["/etc/check_lync_presence g"]
 
 
 def test_the_rpm_brings_nothing_that_is_compiled_for_one_machine(unpacked: Path) -> None:

@@ -147,9 +147,24 @@ def test_an_error_at_any_step_is_that_status_with_its_diagnostics(step: int, sta
     ("step", "words"), [(1, "without asking who they are"), (2, "without checking their password")]
 )
 def test_a_server_that_lets_everybody_in_is_no_front_end(step: int, words: str) -> None:
-    error = register_error(Refusing(step, 200))
-    assert (error.cause, error.detail) == (Cause.PROTOCOL, "OPEN" if step == 1 else "")
-    assert words in str(error)
+    with Refusing(step, 200) as pool, endpoint(pool) as user:
+        with pytest.raises(PresenceError) as error:
+            finish(user.register(soon()))
+        assert (error.value.cause, error.value.detail) == (Cause.PROTOCOL, "OPEN")
+        assert words in str(error.value)
+        pool.step = 1  # to whoever leaves, too
+        assert user.registered
+        finish(user.unregister(soon()))
+    *_, let_in, last = pool.requests("REGISTER")
+    assert (last.get("Expires"), last.get("Contact")) == ("0", let_in.get("Contact"))
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_who_was_not_let_in_does_not_leave(step: int) -> None:
+    with Refusing(step, 403) as pool, endpoint(pool) as user:
+        with pytest.raises(PresenceError):
+            finish(user.register(soon()))
+        assert not user.registered
 
 
 def test_a_server_that_does_not_sign_its_welcome_is_not_believed() -> None:
@@ -562,6 +577,22 @@ def test_the_usual_note_is_put_back_over_the_version_that_the_answer_tells() -> 
     versions = {item[:3]: item[3] for item in published(pool.requests("SERVICE")[-1])}
     assert versions["note", "0", "300"] == "12"
     assert versions["note", "0", "200"] == "5"
+
+
+def test_the_usual_note_is_put_back_where_it_is_not_known_whether_it_was_replaced() -> None:
+    class Mute(Publishing):
+        def on_service(self, session: Session, request: Request) -> None:
+            if len(self.requests("SERVICE")) != 2:
+                super().on_service(session, request)
+
+    with Mute((403, b""), body=USUAL) as pool, registered(pool) as user:
+        finish(user.self_subscribe(soon()))
+        with pytest.raises(PresenceError, match="No answer to SERVICE"):
+            finish(user.publish(MARKER, BEN, lambda: None, soon(1.0)))
+        finish(user.withdraw(soon()))
+    withdrawal = pool.requests("SERVICE")[2]
+    assert ("note", "0", "200", "5") in published(withdrawal)
+    assert "Out to lunch &amp; back" in body_of(withdrawal)
 
 
 def test_a_usual_note_that_somebody_has_changed_since_is_left_to_him() -> None:

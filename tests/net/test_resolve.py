@@ -72,6 +72,13 @@ def test_a_literal_of_the_other_family_has_no_address(literal: str, family: int)
         finish(resolve(literal, 5061, family, soon()))
 
 
+def test_an_address_of_one_link_is_shown_with_its_link() -> None:
+    (address,) = finish(resolve("fe80::1%lo", 5061, None, soon()))
+    assert str(address) == "[fe80::1%lo]:5061"
+    assert str(Address(socket.AF_INET6, ("fe80::1", 5061, 0, 2**31 - 1))) == "[fe80::1%2147483647]:5061"
+    assert str(Address(socket.AF_INET6, ("::1", 5061, 0, 0))) == "[::1]:5061"
+
+
 def test_every_address_comes_once_in_the_order_of_the_resolver(name_server: NameServer) -> None:
     name_server.answer = [
         found("2001:db8::5", socket.AF_INET6),

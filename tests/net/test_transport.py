@@ -19,8 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from check_lync_presence.diagnosis import _TLS
+from check_lync_presence.net import transport
 from check_lync_presence.net.deadline import Deadline
 from check_lync_presence.net.resolve import Address
+from check_lync_presence.net.tasks import together
 from check_lync_presence.net.transport import (
     Connection,
     PeerGoneError,
@@ -257,6 +259,25 @@ def test_after_the_deadline_nothing_is_received_however_much_is_there() -> None:
         theirs.sendall(b"x" * 100)
         with pytest.raises(TimeoutError):
             finish(connection.receive(soon(0)))
+
+
+def test_a_peer_that_never_pauses_leaves_the_others_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "READ_SIZE", 1024)
+    heard: List[str] = []
+
+    async def flooded(connection: Connection) -> None:
+        for _ in range(32):
+            await connection.receive(soon())
+        heard.append("the end of the flood")
+
+    async def other(connection: Connection) -> None:
+        heard.append((await connection.receive(soon())).decode())
+
+    with pair() as (connection, theirs), pair() as (quiet, somebody):
+        theirs.sendall(b"x" * 32 * 1024)
+        somebody.sendall(b"a word")
+        finish(together(flooded(connection), other(quiet), grace=5))
+    assert heard == ["a word", "the end of the flood"]
 
 
 def test_a_peer_that_never_stops_sending_does_not_hold_us_beyond_the_deadline() -> None:

@@ -24,6 +24,7 @@ from .tiny_server import (
     PHONE,
     PIDF,
     Answer,
+    LaxServer,
     Session,
     TinyServer,
     challenge,
@@ -239,7 +240,27 @@ def test_a_server_whose_nonces_are_always_stale_is_left_and_has_not_refused_the_
     server = TinyServer(REGISTER=[challenge(401, f"n{number}", ", stale=true") for number in range(10)])
     error = error_of(server, register)
     assert (error.cause, error.status) == (Cause.STATUS, 401)
-    assert passwords(server.requests("REGISTER")) == 3
+    assert passwords(server.requests("REGISTER")) == 2
+
+
+def test_a_password_that_a_proxy_has_refused_is_not_shown_to_it_when_the_user_leaves() -> None:
+    turns = [ok(), *(challenge(407, f"n{number}") for number in range(10))]
+    with TinyServer(REGISTER=turns) as server, endpoint(server, WRONG) as user:
+        finish(user.register(soon()))
+        for activity in (subscribe(user), user.unregister(soon())):
+            with pytest.raises(PresenceError) as error:
+                finish(activity)
+            assert error.value.cause is Cause.REFUSED_CREDENTIALS
+    assert passwords(server.requests("SUBSCRIBE")) == 1
+    assert passwords(server.requests("REGISTER")) == 0
+
+
+def test_a_password_is_judged_when_the_server_has_taken_it() -> None:
+    with LaxServer() as server, endpoint(server) as user:
+        finish(user.register(soon()))
+        assert not user.judged
+        finish(publish(user))
+        assert user.judged
 
 
 def test_a_nonce_that_the_server_has_forgotten_since_is_exchanged_without_being_called_stale() -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
-from typing import Any
+from typing import Any, Sequence, Tuple
 
 import pytest
 
+from check_lync_presence.net.resolve import Address
 from check_lync_presence.outcome import NOTIFY, PUBLISH, REGISTER, SUBSCRIBE, UNREGISTER, Cause, Outcome
 from check_lync_presence.roundtrip import World, presence_round_trip
-from check_lync_presence.settings import Secret
+from check_lync_presence.settings import Account, Secret
 from check_lync_presence.sip.message import Request
 
 from ..samples import settings
-from .tiny_server import ANN, BEN, PHONE, TinyServer, challenge, passwords
+from .tiny_server import ANN, BEN, PHONE, Answer, LaxServer, Session, TinyServer, challenge, passwords
 
 
 def trip(server: TinyServer, **changes: Any) -> Outcome:
@@ -85,3 +87,63 @@ def test_a_refused_password_is_the_failure_of_its_user_and_the_other_is_signed_o
     (failure,) = outcome.failures
     assert (failure.activity, failure.user, failure.cause) == (REGISTER, ANN.uri, Cause.REFUSED_CREDENTIALS)
     assert server.bindings == [PHONE]
+
+
+@pytest.mark.parametrize("account", [ANN, BEN])
+def test_who_may_be_registered_without_having_been_told_is_signed_off(account: Account) -> None:
+    class Forgetful(TinyServer):
+        def reply(self, session: Session, request: Request, status: int = 200, headers: Any = ()) -> None:
+            of_him = account.uri in (request.get("From") or "")
+            if (request.method, status, of_him, request.get("Expires")) != ("REGISTER", 200, True, "120"):
+                super().reply(session, request, status, headers)
+
+    server = Forgetful()
+    outcome = trip(server, protocol="simple", timeout=3.0)
+    assert [(failure.cause, failure.user) for failure in outcome.failures] == [(Cause.NO_ANSWER, account.uri)]
+    assert server.bindings == [PHONE]
+    assert outcome.activities[-1].name == UNREGISTER
+
+
+@pytest.mark.parametrize("answer", [(301, (("Contact", "<tel:1>"),)), (403, ()), challenge(401, "n2")])
+def test_who_is_not_registered_is_not_signed_off(answer: Answer) -> None:
+    server = TinyServer(REGISTER=[challenge(401, "n1"), challenge(401, "n1"), answer, answer])
+    outcome = trip(server, protocol="simple")
+    assert {activity.name for activity in outcome.activities} == {REGISTER}
+
+
+def trip_to_all(monkeypatch: pytest.MonkeyPatch, servers: Sequence[TinyServer], **changes: Any) -> Outcome:
+    """The whole transaction against each of these servers, which are the front ends of one pool."""
+
+    async def resolve(*_: Any) -> Tuple[Address, ...]:
+        return tuple(server.server.address for server in servers)
+
+    monkeypatch.setattr("check_lync_presence.locate.resolve", resolve)
+    with contextlib.ExitStack() as running:
+        for server in servers[1:]:
+            running.enter_context(server)
+        return trip(servers[0], protocol="simple", all_front_ends=True, **changes)
+
+
+@pytest.mark.parametrize(("role", "account", "activity"), [("publisher", ANN, PUBLISH), ("subscriber", BEN, SUBSCRIBE)])
+def test_a_password_that_is_wanted_only_after_the_registration_is_tried_once_and_at_one_front_end(
+    monkeypatch: pytest.MonkeyPatch, role: str, account: Account, activity: str
+) -> None:
+    servers = [LaxServer() for _ in range(3)]
+    outcome = trip_to_all(monkeypatch, servers, **{role: account._replace(password=Secret("wrong"))})
+    (failure,) = outcome.failures
+    assert (failure.activity, failure.user, failure.cause) == (activity, account.uri, Cause.REFUSED_CREDENTIALS)
+    assert "The other 2 front ends were not tried, so as not to lock an account out." in outcome.remarks
+    received = [message for server in servers for message in server.received if isinstance(message, Request)]
+    assert passwords([request for request in received if account.uri in (request.get("From") or "")]) == 1
+    assert [server.bindings for server in servers] == [[PHONE]] * 3
+
+
+def test_front_ends_that_never_ask_for_a_password_are_all_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Open(TinyServer):
+        def knows(self, request: Request) -> bool:
+            return True
+
+    servers = [Open() for _ in range(3)]
+    outcome = trip_to_all(monkeypatch, servers)
+    assert [front_end.failures for front_end in outcome.front_ends] == [()] * 3
+    assert [bool(server.requests("PUBLISH")) for server in servers] == [True] * 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import re
 import signal
 import socket
@@ -18,7 +19,7 @@ from check_lync_presence.lockout import LockoutGuard
 
 from .. import tiny_directory as tiny
 from ..commands import ACCOUNTS, ANN_PASSWORD, BEN_PASSWORD, POOL, Finished, environment, run_check, write_accounts
-from ..loopback import Server, until_closed
+from ..loopback import GUARD, Server, until_closed
 from ..samples import ANN, BEN
 from ..tiny_directory import TinyDirectory, entry, user
 from .conftest import Start
@@ -138,10 +139,10 @@ def nobody_port(done: Finished) -> str:
 
 
 def test_without_tls_only_tcp_is_tested_and_nothing_is_said(self_test: Run) -> None:
-    heard: List[bytes] = []
-    with Server(lambda connection: heard.append(until_closed(connection))) as server:
+    heard: queue.Queue[bytes] = queue.Queue()
+    with Server(lambda connection: heard.put(until_closed(connection))) as server:
         done = self_test(server.port, "--transport", "tcp")
-    assert heard[0] == b""
+        assert heard.get(timeout=GUARD) == b""  # the check can be over before its connection is accepted
     assert done.code == 0
     assert "TCP 127.0.0.1" in points(done)
     assert not [what for what in points(done) if what.startswith("TLS")]
@@ -197,6 +198,48 @@ def test_a_password_with_something_invisible_around_it_is_a_warning(
     assert "invisible character" in said(done, "password of sip:ann")
 
 
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("…", "It is dots alone, as in an example"),
+        ("...", "It is dots alone, as in an example"),
+        (f'"{ANN_PASSWORD}"', "It stands in quotes, which are part of it"),
+        (f"'{ANN_PASSWORD}'", "It stands in quotes, which are part of it"),
+        (f"Geheim ;{ANN_PASSWORD}", "What follows behind a blank and a semicolon is a comment and no part of it"),
+        (f"Geheim\t; {ANN_PASSWORD}", "What follows behind a blank and a semicolon is a comment and no part of it"),
+    ],
+)
+@pytest.mark.parametrize("key", ["publisher_password", "publisher-password"])
+def test_a_password_that_is_probably_not_the_one_that_is_meant_is_a_warning(
+    self_test: Run, simulate: Start, accounts: Path, written: str, words: str, key: str
+) -> None:
+    simulator = simulate(options=("--tcp", "0"))
+    write_accounts(accounts, ACCOUNTS.replace(f"publisher_password  = {ANN_PASSWORD}", f"{key} = {written}"))
+    done = self_test(simulator.tcp, "--transport", "tcp")
+    assert (done.code, points(done)[f"password of {ANN.uri}"]) == (1, "WARNING")
+    assert said(done, f"password of {ANN.uri}") == f"{words} (publisher_password in {accounts}): is that meant?"
+    assert points(done)[f"password of {BEN.uri}"] == "OK"
+    assert "Geheim" not in done.stdout
+
+
+@pytest.mark.parametrize("password", ["a;b", '"', "'a\"", "a…", "..a"])
+def test_a_password_with_such_characters_elsewhere_is_in_order(
+    self_test: Run, simulate: Start, accounts: Path, password: str
+) -> None:
+    simulator = simulate(options=("--tcp", "0"))
+    write_accounts(accounts, ACCOUNTS.replace(ANN_PASSWORD, password))
+    assert self_test(simulator.tcp, "--transport", "tcp").code == 0
+
+
+def test_the_password_of_the_directory_is_looked_at_too(self_test: Run, simulate: Start, accounts: Path) -> None:
+    simulator = simulate(options=("--tcp", "0"))
+    lines = "ldap_uri = ldap://127.0.0.1:1\nldap_bind = reader\nldap_password = 'geheim'\n"
+    write_accounts(accounts, ACCOUNTS + lines)
+    done = self_test(simulator.tcp, "--transport", "tcp")
+    assert said(done, "password of reader").startswith("It stands in quotes, which are part of it (ldap_password in ")
+    assert "geheim" not in done.stdout
+
+
 def test_a_password_that_is_held_back_is_critical(self_test: Run, simulate: Start, tmp_path: Path) -> None:
     simulator = simulate("wrong-password=publisher", options=("--tcp", "0"))
     where = ("--connect", f"127.0.0.1:{simulator.tcp}", "--transport", "tcp", "--state-dir", str(tmp_path / "state"))
@@ -213,6 +256,7 @@ def test_a_state_folder_that_cannot_be_used_is_a_warning(accounts: Path, simulat
         *("--self-test", "--state-dir", str(accounts / "below-a-file")),
     )
     assert (checked(done).code, points(done)["state folder"]) == (1, "WARNING")
+    assert f"({accounts / 'below-a-file'}: Not a directory)" in said(done, "state folder")
 
 
 def test_a_public_accounts_file_is_unknown_as_in_a_run(self_test: Run, accounts: Path) -> None:

@@ -126,7 +126,7 @@ def test_without_a_folder_of_our_own_the_run_succeeds_and_says_so(pool: Pool) ->
     pool.state.mkdir()
     pool.state.chmod(0o777)
     result = pool.check()
-    assert f"could not be kept ({pool.state} must be a folder of our own)" in result.stdout
+    assert f"could not be kept ({pool.state}: others may write to it (mode 0777))" in result.stdout
     assert list(pool.state.iterdir()) == []
 
 
@@ -198,12 +198,14 @@ def test_a_file_that_cannot_be_used_is_a_usage_error(certificates: Tuple[Path, P
     assert f"the publisher's certificate {certificates[1]} expired on " in result.first_line
 
 
-def test_the_missing_extra_is_named_with_its_command(tmp_path: Path) -> None:
+def test_the_missing_packages_are_named_with_the_command(tmp_path: Path) -> None:
     accounts = write_accounts(tmp_path / "accounts.ini")
     arguments = ("-H", "pool01.contoso.example", "--accounts", str(accounts), "--auth", "tls-dsk")
     result = run_check(*arguments, **without("OpenSSL", tmp_path))
     assert (result.code, result.stderr) == (UNKNOWN, "")
-    assert result.first_line.endswith("TLS-DSK needs: pip install 'check_lync_presence[tls-dsk]'")
+    assert result.first_line.endswith(
+        "TLS-DSK needs pyOpenSSL and pyspnego: pip install pyOpenSSL pyspnego with the check's own pip"
+    )
 
 
 # ------------------------------------------------------------ faults

@@ -54,7 +54,7 @@ def test_lost_datagrams_are_sent_again_and_counted(simulate: Start, protocol: st
         ("half-message=subscribe", "The answer is not SIP"),
         ("garbage=publish", "The answer is not SIP"),
         ("oversized-message=register", "The answer is not SIP"),
-        ("oversized-message=notify", "The answer is not SIP"),
+        ("oversized-message=notify", "Presence notification is not received"),
         ("wrong-password", "401, Unauthorized"),
     ],
 )
@@ -62,6 +62,7 @@ def test_a_failure_in_datagrams_is_named(simulate: Start, fault: str, words: str
     result = simulate(fault, options=OPTIONS).check("--timeout", "4", "--notify-timeout", "1")
     assert (result.code, result.stderr) == (2, "")
     assert words in result.first_line
+    assert ("a datagram could not be read" in result.stdout) == (fault == "oversized-message=notify")
 
 
 def test_over_udp_the_next_address_is_tried_where_nobody_listens(simulate: Start) -> None:

@@ -18,6 +18,7 @@ import pytest
 from check_lync_presence.lync.association import challenges
 from check_lync_presence.sip.uri import parse_name_addr, parse_uri
 
+from ..commands import run_check
 from .client import ANN, BEN, DEADLINE, POOL, Silence, SocketWire, no_note, note, state
 from .process import COMMAND, ROOT, Simulator, accounts_file
 
@@ -88,11 +89,25 @@ def test_list_faults_needs_nothing_else() -> None:
     assert "notification-never" in output
 
 
+@pytest.mark.parametrize("command", [[*COMMAND, "--list-faults"], [sys.executable, "contrib/drill/drill.py", "--list"]])
+def test_a_list_that_nobody_reads_to_its_end_causes_no_complaint(command: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=DEADLINE, cwd=ROOT, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        _, errors = process.communicate(timeout=DEADLINE)
+    assert (process.returncode, errors) == (0, b"")
+
+
 def test_without_trustme_the_extra_is_named(accounts: Path, tmp_path: Path) -> None:
     (tmp_path / "trustme.py").write_text("raise ImportError(name='trustme')\n")
     env = {**os.environ, "PYTHONPATH": str(tmp_path)}
     status, output, errors = run("--accounts", str(accounts), env=env)
     assert (status, errors) == (3, "")
+    assert "the package trustme is missing" in output
+    assert "install python3-trustme" in output
     assert "pip install 'check_lync_presence[simulator]'" in output
     with Simulator(accounts, "--tcp", "0", env=env) as simulator:
         assert set(simulator.ready) == {"ready", "tcp"}
@@ -239,6 +254,27 @@ def test_sections_are_pools_and_a_user_may_have_both_roles(tmp_path: Path) -> No
         menu = challenges(ann.answer_of(ann.register()))
         assert menu["ntlm"].get("targetname") == POOL
         assert ann.sign_in().status == 200
+
+
+def test_the_certificate_is_for_every_section_and_its_users_sign_in_at_each_pool(tmp_path: Path) -> None:
+    path = accounts_file(tmp_path)
+    shared = path.read_text().replace(f"[{POOL}]", "[DEFAULT]")
+    path.write_text(f"{shared}[{POOL}]\n[Pool02.contoso.example.]\n[[2001:db8::5]]\n")
+    with Simulator(path) as simulator:
+        for name in (POOL, "pool02.contoso.example", "2001:db8::5"):
+            with socket.create_connection(("127.0.0.1", simulator.tls)) as raw:
+                simulator.context.wrap_socket(raw, server_hostname=name).close()
+            where = ("--connect", f"127.0.0.1:{simulator.tls}", "--ca-file", simulator.ready["ca_file"])
+            done = run_check("-H", name, "--accounts", str(path), *where)
+            assert (done.code, done.stderr) == (0, ""), done.stdout
+
+
+def test_a_section_whose_name_is_none_for_a_certificate_is_a_line(tmp_path: Path) -> None:
+    path = accounts_file(tmp_path)
+    path.write_text(path.read_text().replace(POOL, "pool 01"))
+    status, output, errors = run("--accounts", str(path))
+    assert (status, errors) == (3, "")
+    assert "a section's name or a SIP domain is none for a certificate" in output
 
 
 # ------------------------------------------------------------ faults of sockets
