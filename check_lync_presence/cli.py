@@ -43,6 +43,7 @@ SYSTEM_KRB5 = "/etc/krb5.conf"
 ACTIVITY_LABELS = ("register", "self_subscribe", "subscribe", "publish", "notify", "unregister")
 # What a way to sign in says of the server.
 PROTOCOLS = {"kerberos": "lync", "ntlm": "lync", "tls-dsk": "lync", "trusted-server": "lync", "digest": "simple"}
+MAX_NAMED = 5  # sections of an accounts file in a message
 KEYTAB_MAGIC = (b"\5\1", b"\5\2")  # the versions of the format
 DEFAULT_PORTS = {"tls": 5061, "tcp": 5060, "udp": 5060}
 
@@ -214,10 +215,10 @@ def _near(word: str, known: Iterable[str]) -> str:
 
 def _unknown(text: str, more: str = "") -> NoReturn:
     finish_anyway()
-    from .report.text import clean
+    from .report.text import MAX_OUTPUT, clean, shortened
 
-    lines = [f"LYNC PRESENCE UNKNOWN - {clean(text, 1000)}"] + [clean(line) for line in more.splitlines()]
-    print("\n".join(lines))
+    first_line = shortened(f"LYNC PRESENCE UNKNOWN - {clean(text, MAX_OUTPUT)}", MAX_OUTPUT - 1)
+    print("\n".join([first_line, *map(clean, more.splitlines())]))
     sys.exit(3)
 
 
@@ -576,7 +577,9 @@ def _accounts_file(path: Optional[str], environment: Mapping[str, str], needed: 
 
 def _no_section(target: str, accounts: Optional[AccountsFile]) -> str:
     assert accounts is not None
-    sections = ", ".join(f"[{name}]" for name in accounts.sections) or "none"
+    names = [f"[{name}]" for name in accounts.sections]
+    more = len(names) - MAX_NAMED
+    sections = (", ".join(names[:MAX_NAMED]) or "none") + (f" and {more} more" if more > 0 else "")
     return (
         f"{accounts.path} has no section for the pool {target}; it has {sections}. "
         "Add one, or name two users with --publisher and --subscriber"

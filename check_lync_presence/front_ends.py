@@ -54,6 +54,7 @@ async def round_trips(run: Run, located: Located) -> Outcome:
         messages=run.log(),
         dialect=outcomes[0].dialect,
         front_ends=tuple(outcomes),
+        left_out=run.left_out,
     )
 
 

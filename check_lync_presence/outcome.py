@@ -100,9 +100,9 @@ class Failure(NamedTuple):
     server: str = ""
 
     @property
-    def key(self) -> Tuple[str, str]:
+    def key(self) -> Tuple[str, str, str]:
         """What two failures have in common that are one to a reader."""
-        return self.user, self.detail or self.text
+        return self.server, self.user, self.detail or self.text
 
 
 class Activity(NamedTuple):
@@ -178,7 +178,7 @@ class Outcome(NamedTuple):
     Times in seconds: `latency` from the first connection to the notification, `notified_after` from the sending of the
     publication. `certificate_expires` is the end that comes first, of the certificates that were seen. `remarks` are
     sentences that concern any verdict. `dialect` is what the server turned out to speak, ``"lync"`` or ``"simple"``;
-    what was asked for where the run ended before that.
+    what was asked for where the run ended before that. `left_out` messages came after `messages` and were not kept.
 
     Where all front ends of a pool were tried, `front_ends` has an Outcome for each, whose `server` is its address and
     whose `paths` lead to the servers they are named by; the whole has their failures and activities, and the longest
@@ -197,6 +197,7 @@ class Outcome(NamedTuple):
     server: str = ""
     paths: Mapping[str, Path] = MappingProxyType({})
     front_ends: Tuple[Outcome, ...] = ()
+    left_out: int = 0
 
     @property
     def success(self) -> bool:

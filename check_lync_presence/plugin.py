@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import signal
 import socket
 import ssl
 import sys
@@ -21,7 +22,6 @@ from .attempt import attempt
 from .net.deadline import Deadline
 from .net.transport import tls_context
 from .outcome import (
-    NOTIFY,
     PUBLISH,
     REGISTER,
     SELF_SUBSCRIBE,
@@ -34,7 +34,20 @@ from .outcome import (
     Failure,
     Outcome,
 )
-from .report.text import activity_log, clean, cmdlet_lines, front_end_lines, sip_log, what_failed
+from .report.text import (
+    MAX_OUTPUT,
+    Redaction,
+    activity_log,
+    clean,
+    cmdlet_lines,
+    credentials,
+    front_end_lines,
+    octets,
+    sip_log,
+    what_failed,
+    within,
+    without_secrets,
+)
 from .roundtrip import World
 from .settings import DirectorySettings, Settings, SettingsError
 from .stop import Stopped, finish_anyway
@@ -46,6 +59,8 @@ if TYPE_CHECKING:
 
 NAME = "LYNC PRESENCE"
 FENCE = 1  # seconds beyond the run's own deadline after which the alarm ends it: a bug, not a verdict
+
+TELLING = 10  # seconds for what is said of a run, by when it is over; with -vvv there may be much
 
 # Perfdata label by activity.
 LABELS = {
@@ -78,6 +93,9 @@ FRONT_END_PERFDATA = {
 # What --account-state can be.
 STATES = {"critical": nagiosplugin.Critical, "warning": nagiosplugin.Warn, "unknown": nagiosplugin.Unknown}
 SECONDS_PER_DAY = 86400
+MAX_CREDENTIALS = (
+    10_000  # headers; a flood makes more, of signatures, long after the tokens that passwords are guessed from
+)
 ROOM = 119 - len(f"{NAME} CRITICAL - ")  # what a first line of less than 120 characters has left for us
 
 
@@ -162,8 +180,8 @@ class Subject(nagiosplugin.Resource):
 
     name = NAME
 
-    def long_output(self) -> List[str]:
-        """The lines below the first one, once it has been measured."""
+    def long_output(self, room: int) -> List[str]:
+        """The lines below the first one, once it has been measured; `room` octets are left for them by default."""
         raise NotImplementedError
 
 
@@ -172,9 +190,12 @@ class Judgement(nagiosplugin.Check):
 
     def __call__(self) -> None:
         super().__call__()
+        signal.alarm(TELLING)  # what was measured must not be lost over what is said of it
+        output = nagiosplugin.Runtime().output
+        room = MAX_OUTPUT - octets([f"{output.format_status(self)} {output.format_perfdata(self)}"])
         for resource in self.resources:
             if isinstance(resource, Subject):
-                nagiosplugin.Runtime().output.add_longoutput(resource.long_output())
+                output.add_longoutput(resource.long_output(room))
 
     def conclude(self, settings: Settings) -> NoReturn:
         # With verbose above 0 the library puts perfdata behind the long output, where Icinga cuts them to pieces; the
@@ -213,11 +234,25 @@ class _Presence(Subject):
     ) -> None:
         self.settings = settings
         self._context = context
-        self._failures: Dict[Tuple[str, str], Failure] = {}
+        self._failures: Dict[Tuple[str, str, str], Failure] = {}
+        self._ends: List[CertificateEnd] = []
+        self._latency: Optional[float] = None
+        self._notified_after: Optional[float] = None
+        self._credentials: List[str] = []
         hostname = socket.gethostname().partition(".")[0][:15].upper()
         self._progress = _progress(self._watch)
         watch = self._watch if self._progress is None else self._progress.watch
-        world = World(time.monotonic, time.time, _token, hostname, watch, self._failed)
+        world = World(
+            time.monotonic,
+            time.time,
+            _token,
+            hostname,
+            watch,
+            failed=self._failed,
+            notified=self._notified,
+            ends=self._ends.append,
+            credentials=self._sent,
+        )
         self._world = staging.world(world) if staging is not None else world
         self._attempt = staging.attempt if staging is not None else attempt
         self._ask = staging.ask if staging is not None else None
@@ -234,11 +269,11 @@ class _Presence(Subject):
         if self._progress is not None:
             self._progress.say(f"looking for {settings.target}")
         try:
-            self.outcome = self._attempt(settings, self._context, world, deadline)
+            self.outcome = self._harmless(self._attempt(settings, self._context, world, deadline))
             self._explain(self.outcome, deadline)
         except Stopped as stop:
             if self.outcome is None:
-                self.outcome = self._stopped(stop, world.clock() - started)
+                self.outcome = self._harmless(self._stopped(stop, world.clock() - started))
             self._explain(self.outcome, deadline.within(0.0))  # nobody waits for what a directory would say
         finally:
             if self._progress is not None:
@@ -286,18 +321,33 @@ class _Presence(Subject):
     def _failed(self, failure: Failure) -> None:
         self._failures.setdefault(failure.key, failure)
 
+    def _notified(self, latency: float, notified_after: float) -> None:
+        if not self.settings.all_front_ends:  # there each has its own
+            self._latency, self._notified_after = latency, notified_after
+
+    def _sent(self, value: str) -> None:
+        if len(self._credentials) < MAX_CREDENTIALS:
+            self._credentials.append(value)
+
     def _stopped(self, stop: Stopped, seconds: float) -> Outcome:
         """What a run came to that was ended from outside after so many seconds."""
         settings = self.settings
         under_way = [item for item in self._activities if item.ended is None]
         over = [item for item in self._activities if item.ended is not None]
-        told = [item for item in over if item.name == NOTIFY and not item.error]
         stuck = [item for item in under_way if item.name != UNREGISTER]
-        remark = ("The log-off was cut short (SIGTERM).",) if len(stuck) < len(under_way) else ()
-        if told and not stuck and not self._failures and not settings.all_front_ends:
-            latency = max(item.ended or 0.0 for item in told) - min(item.started for item in over)
-            remark = ("The log-off was cut short (SIGTERM).",)
-            return Outcome(settings.target, (), tuple(over), latency, None, None, remark)
+        succeeded = self._latency is not None and not stuck and not self._failures
+        known = Outcome(
+            settings.target,
+            (),
+            tuple(self._activities),
+            self._latency if succeeded else None,
+            self._notified_after,
+            min(self._ends, default=None),
+            ("The log-off was cut short (SIGTERM).",) if succeeded or len(stuck) < len(under_way) else (),
+            dialect=settings.spoken,
+        )
+        if succeeded:
+            return known
         failures = list(self._failures.values())
         # Times of activities count from the start of the round trip, which is that of the run but for the directory.
         failures += [_stop_in(item.name, item.user, seconds - item.started) for item in stuck]
@@ -306,9 +356,14 @@ class _Presence(Subject):
         elif not failures:
             host = settings.publisher.domain if settings.discover else (settings.connect or (settings.target,))[0]
             failures = [_stop_in(REGISTER, "", seconds, f"{stop.stuck_in or f'the look-up of {host}'}: not")]
-        return Outcome(
-            settings.target, tuple(failures), tuple(self._activities), None, None, None, remark, (), settings.spoken
-        )
+        return known._replace(failures=tuple(failures))
+
+    def _harmless(self, outcome: Outcome) -> Outcome:
+        """`outcome` without our credentials, which a server may say again in its own words."""
+        if not (outcome.failures or outcome.remarks or self.settings.verbose):
+            return outcome
+        # No server is told a password, and a short one is in many words.
+        return without_secrets(outcome, Redaction((), credentials(self._credentials)))
 
     def _explain(self, outcome: Outcome, deadline: Deadline) -> None:
         if not outcome.failures:
@@ -342,25 +397,31 @@ class _Presence(Subject):
 
     def sentences(self, outcome: Outcome) -> List[str]:
         """Remarks and advice."""
-        return [*outcome.remarks, *_standing_remarks(self.settings), *self.diagnosis.advice, *self.remarks]
+        return [*outcome.remarks, *self._important(), *self.remarks]
 
-    def long_output(self) -> List[str]:
+    def _important(self) -> List[str]:
+        return [*_standing_remarks(self.settings), *self.diagnosis.advice]
+
+    def long_output(self, room: int) -> List[str]:
         """Everything below the first line."""
         outcome, settings = self.outcome, self.settings
         assert outcome is not None
-        lines = cmdlet_lines(outcome, self.diagnosis)
-        lines += front_end_lines(outcome)
-        lines += [clean(text) for text in self.sentences(outcome)]
+        sentences = list(map(clean, self.sentences(outcome)))
+        lines = [*cmdlet_lines(outcome, self.diagnosis), *front_end_lines(outcome), *sentences]
+        if settings.verbose == 0 and octets(lines) > room:
+            lines = within(room, outcome, self.diagnosis, sentences, list(map(clean, self._important())))
         if settings.verbose > 0:
             lines += activity_log(outcome)
         if settings.verbose > 1:
-            lines += sip_log(outcome.messages, settings)
+            lines += sip_log(outcome.messages, settings, outcome.left_out)
         return lines
 
 
 def _progress(watch: Callable[[Activity], None]) -> Optional[Progress]:
     """For a person at a terminal; a scheduler reads both streams through pipes and never sees anything of it."""
     if sys.stderr is None or sys.stdout is None or not (sys.stderr.isatty() and sys.stdout.isatty()):
+        return None
+    if os.environ.get("TERM") == "dumb":  # it cannot take a line away
         return None
     from .report.progress import Progress
 
@@ -400,6 +461,12 @@ class _Limited(nagiosplugin.ScalarContext):
         super().__init__(label, warning, critical)
         self._typed = (warning, critical)
 
+    def evaluate(self, metric: nagiosplugin.Metric, resource: nagiosplugin.Resource) -> nagiosplugin.Result:
+        assert isinstance(resource, _Presence)
+        if resource.proven:  # what --account-state says of such a failure is not overruled by what was measured of it
+            return nagiosplugin.Result(nagiosplugin.Ok, metric=metric)
+        return super().evaluate(metric, resource)
+
     def performance(self, metric: nagiosplugin.Metric, resource: nagiosplugin.Resource) -> Performance:
         minimum = "" if metric.min is None else metric.min
         return Performance(metric.name, decimal(metric.value), "", *self._typed, minimum)
@@ -422,21 +489,30 @@ class _Summary(nagiosplugin.Summary):
         if settings.subscriber_target is not None:
             where = f"{where} and {settings.subscriber_target}"
         if outcome.front_ends:
-            where = f"all {len(outcome.front_ends)} front ends of {where}"
+            where = f"{_all(len(outcome.front_ends))} of {where}"
         if not outcome.success:
             return clean(_front_ends_failed(outcome) if outcome.front_ends else what_failed(outcome, ROOM))
-        text = f"{settings.publisher.uri} reached {settings.subscriber.uri} on {where} in {outcome.latency:.3f} s"
+        who = f"{settings.publisher.uri} reached {settings.subscriber.uri}"
+        whole = f"{who} on {where} in {outcome.latency:.3f} s"
         broken = [
             f"{self._name(result.metric.name)} {decimal(result.metric.value)} is {result.hint}"
             for result in results
             if result.state.code and result.metric is not None
         ]
-        return clean(", ".join([text, *broken]))
+        return clean(_with_limits([whole, who, who.rpartition("@")[0]], broken) if broken else whole)
 
     def _name(self, label: str) -> str:
         end = self._presence.first_end()
         own = label == "certificate_days" and self._presence.own_ends()
         return f"{label} of {end.whose}" if own and end is not None else label
+
+
+def _with_limits(texts: Sequence[str], broken: Sequence[str]) -> str:
+    """A success and the ranges that it is outside of: these, behind the first of `texts` that there is room for."""
+    limits = ", ".join(broken)
+    if len(limits) > ROOM and len(broken) > 1:
+        limits = f"{broken[0]} (and {len(broken) - 1} more)"
+    return next((f"{text}, {limits}" for text in texts if len(f"{text}, {limits}") <= ROOM), limits)
 
 
 def _front_ends_failed(outcome: Outcome) -> str:
@@ -451,13 +527,17 @@ def _front_ends_failed(outcome: Outcome) -> str:
     count, total = len(failing(outcome)), len(outcome.front_ends)
     text = f"{count} of {total} front ends of {outcome.target} {'fails' if count == 1 else 'fail'}: "
     if count == total and all(front_end.failures for front_end in outcome.front_ends):
-        text, wrong = f"all {total} front ends of {outcome.target} fail", []
+        text, wrong = f"{_all(total)} of {outcome.target} {'fail' if total > 1 else 'fails'}", []
     shown = len(wrong)
     while shown > 1 and len(text + _listed(wrong, shown)) > ROOM:
         shown -= 1
     text += _listed(wrong, shown)
     reason = f" ({what_failed(outcome._replace(failures=outcome.failures[:1]))})"
     return text + reason if len(text + reason) <= ROOM else text
+
+
+def _all(front_ends: int) -> str:
+    return f"all {front_ends} front ends" if front_ends > 1 else "the only front end"
 
 
 def _listed(names: Sequence[str], shown: int) -> str:

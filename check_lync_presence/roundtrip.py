@@ -38,7 +38,7 @@ from .outcome import (
 from .refusal import Redirected
 from .settings import Account, Settings, UserCertificate
 from .sip.uri import SipUri
-from .useragent import Token, UserAgent
+from .useragent import MessageLog, Token, UserAgent
 from .value import NamedTuple
 
 MAX_REDIRECTS = 3
@@ -87,7 +87,7 @@ class Endpoint(Protocol):
     async def unregister(self, deadline: Deadline) -> None: ...
 
 
-def _nobody_watches(_: object) -> None:
+def _nobody_watches(*_: object) -> None:
     pass
 
 
@@ -121,8 +121,9 @@ class Network:
 class World(NamedTuple):
     """What a run takes from outside: a monotonic clock, the time of day, random hexadecimal digits, the host's name.
 
-    `watch` is told of every activity when it begins and when it is over, `failed` of every failure at once. `log`, if
-    not None, collects the messages.
+    `watch` is told of every activity when it begins and when it is over, `failed` of every failure at once, `notified`
+    of a latency and of how long the notification took (outcome.Outcome), `ends` of the certificate of every server,
+    `credentials` of everything that is sent in the place of a password. `log`, if not None, collects the messages.
     """
 
     clock: Clock
@@ -131,8 +132,11 @@ class World(NamedTuple):
     hostname: str
     watch: Callable[[Activity], None] = _nobody_watches
     failed: Callable[[Failure], None] = _nobody_watches
+    notified: Callable[[float, float], None] = _nobody_watches
+    ends: Callable[[CertificateEnd], None] = _nobody_watches
+    credentials: Callable[[str], None] = _nobody_watches
     network: Network = Network()
-    log: Optional[List[WireMessage]] = None
+    log: Optional[MessageLog] = None
 
 
 def presence_round_trip(settings: Settings, context: Optional[ssl.SSLContext], world: World) -> Outcome:
@@ -148,7 +152,7 @@ class Run:
         self.context = context
         self.world = world
         self.whole = Deadline(settings.timeout, world.clock)
-        self.messages = world.log if world.log is not None or settings.verbose < 2 else []
+        self.messages = world.log if world.log is not None or settings.verbose < 2 else MessageLog()
         self._started = world.clock()
 
     def since_start(self) -> float:
@@ -157,6 +161,11 @@ class Run:
     def log(self) -> Tuple[WireMessage, ...]:
         """The messages so far, by their time; in one moment, as they came."""
         return tuple(sorted(self.messages or (), key=lambda message: message.at))
+
+    @property
+    def left_out(self) -> int:
+        """How many messages came after those in the log."""
+        return self.messages.left_out if self.messages is not None else 0
 
     def pick(self, count: int) -> int:
         """A random number from 0 on, less than `count`."""
@@ -207,7 +216,7 @@ class RoundTrip:
         self._whole = run.whole
         self._work = run.whole
         self._activities: List[Activity] = []
-        self._failures: Dict[Tuple[str, str], Failure] = {}
+        self._failures: Dict[Tuple[str, str, str], Failure] = {}
         self._endpoints: Dict[Account, Endpoint] = {}
         self._remarks: Dict[Account, List[str]] = {account: [] for account in self._places}
         self._passed: Dict[Server, str] = {}
@@ -281,6 +290,7 @@ class RoundTrip:
             remarks=tuple(dict.fromkeys(remarks)),
             messages=self._run.log(),
             dialect=self._dialect,
+            left_out=self._run.left_out,
         )
 
     async def reaches(self, other: RoundTrip) -> Path:
@@ -503,6 +513,7 @@ class RoundTrip:
         now = self._world.clock()
         self._latency = now - (self._first_connection or now)
         self._notified_after = now - (self._published or now)
+        self._world.notified(self._latency, self._notified_after)
 
     async def _told(self, endpoint: Endpoint, marker: str, limit: Deadline) -> None:
         try:
@@ -575,7 +586,10 @@ class RoundTrip:
         if connection.tls is not None and connection.tls.expires is not None:
             end = CertificateEnd(connection.tls.expires, "the server's certificate")
             self._expires = min(self._expires or end, end)
-        return UserAgent(account.uri, connection, self._world.token, run.since_start, run.messages)
+            self._world.ends(end)
+        return UserAgent(
+            account.uri, connection, self._world.token, run.since_start, run.messages, self._world.credentials
+        )
 
     async def _activity(
         self, name: str, account: Account, work: Callable[[], Awaitable[Optional[Tuple[str, ...]]]]

@@ -73,7 +73,7 @@ class _Points(Subject):
         for point in self.points:
             yield nagiosplugin.Metric(point.what, point, context="point")
 
-    def long_output(self) -> List[str]:
+    def long_output(self, _: int) -> List[str]:
         lines = [f"[{point.state.text.upper()}] {point.what}: {point.said}" for point in self.points]
         return [clean(line) for line in (*lines, *self._notes)]
 

@@ -21,8 +21,25 @@ from .sip.transaction import BRANCH_COOKIE, T1, T2, TIMER_F, answer, belongs, id
 MAX_ANSWERED = 100  # of the server's requests whose answers can be repeated, over UDP
 MAX_INBOX = 1000  # notifications that nobody has asked for yet; a flood drops the oldest
 MAX_INBOX_OCTETS = 4 * 1024 * 1024  # the same, of all their bodies
+MAX_OCTETS = 32 * 1024 * 1024  # of messages that are kept; a run with a hundred front ends has 4 MB
 
 Token = Callable[[int], str]
+
+
+class MessageLog(List[WireMessage]):
+    """Messages, up to MAX_OCTETS of them; `left_out` came after those."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._octets = 0
+        self.left_out = 0
+
+    def append(self, message: WireMessage) -> None:
+        self._octets += len(message.data)
+        if self._octets > MAX_OCTETS:
+            self.left_out += 1
+        else:
+            super().append(message)
 
 
 def newest(messages: Sequence[Request], count: int, octets: int) -> List[Request]:
@@ -54,13 +71,20 @@ class Guard(Protocol):
 
 
 class UserAgent:
-    """A user on a connection. `token(n)` gives n random hexadecimal digits; `log`, if not None, collects messages.
+    """A user on a connection. `token(n)` gives n random hexadecimal digits; `log`, if not None, collects messages;
+    `credentials` is told of every value of an Authorization header that is sent.
 
     `garbled` is what was wrong with a datagram that has come since the last request and is no message.
     """
 
     def __init__(
-        self, user: str, connection: Connection, token: Token, clock: Clock, log: Optional[List[WireMessage]]
+        self,
+        user: str,
+        connection: Connection,
+        token: Token,
+        clock: Clock,
+        log: Optional[List[WireMessage]],
+        credentials: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.user = user
         self.connection = connection
@@ -71,6 +95,7 @@ class UserAgent:
         self.heard = False
         self._clock = clock
         self._log = log
+        self._credentials = credentials
         self._framer = StreamFramer()
         self._arrived = 0.0
         self._recorded_rest = b""
@@ -149,6 +174,9 @@ class UserAgent:
     async def _send(self, message: Message, deadline: Deadline) -> None:
         if self.guard is not None:
             message = self.guard.sign(message)
+        for name, value in message.headers:
+            if name.endswith("Authorization"):
+                self._credentials(value)
         self._record(True, message)
         try:
             await self.connection.send(bytes(message), deadline)

@@ -52,7 +52,7 @@ class _Accounts(Subject):
         for account, answer in self.answers.items():
             yield nagiosplugin.Metric(account.uri, answer, context="account")
 
-    def long_output(self) -> List[str]:
+    def long_output(self, _: int) -> List[str]:
         return [
             clean(
                 f"{account.uri}: the directory could not be asked: {answer}."

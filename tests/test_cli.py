@@ -168,6 +168,21 @@ def test_a_pool_without_a_section_names_the_file_and_its_sections(accounts: Path
     assert text.startswith(f"{accounts} has no section for the pool pool09.contoso.example; it has [{POOL}].")
 
 
+def test_of_many_sections_a_few_are_named_and_what_to_do_is_still_there(tmp_path: Path) -> None:
+    others = "".join(f"[pool{number}.contoso.example]\n" for number in range(1000))
+    path = write_accounts(tmp_path / "accounts.ini", others)
+    text = usage_error(run_check("-H", "nope.example", "--accounts", str(path)))
+    assert "it has [pool0.contoso.example], [pool1.contoso.example], " in text
+    assert text.endswith(" and 995 more. Add one, or name two users with --publisher and --subscriber")
+
+
+@pytest.mark.parametrize("value", ["x" * 2000, "é" * 900, "€" * 1100])
+def test_a_usage_error_is_never_longer_than_nrpe_carries(value: str) -> None:
+    done = run_check("-H", POOL, "-w", value)
+    assert usage_error(done).endswith("…")
+    assert 1000 < len(done.stdout.encode()) < 1024
+
+
 def test_an_unknown_key_is_named_with_what_was_meant(tmp_path: Path) -> None:
     path = write_accounts(tmp_path / "accounts.ini", ACCOUNTS + "notify_timout = 5\n")
     text = usage_error(run_check("-H", POOL, "--accounts", str(path)))

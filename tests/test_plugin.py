@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
+import signal
 import time
-from typing import Any, Callable, Dict, Iterator, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Tuple, Union
 
 import nagiosplugin
 import pytest
@@ -31,7 +32,7 @@ from check_lync_presence.outcome import (
     Outcome,
 )
 from check_lync_presence.plugin import PERFDATA, decimal, measured
-from check_lync_presence.roundtrip import _NOBODYS
+from check_lync_presence.roundtrip import _NOBODYS, World
 from check_lync_presence.settings import (
     Account,
     ClientCertificate,
@@ -41,8 +42,9 @@ from check_lync_presence.settings import (
     Thresholds,
     TlsSettings,
 )
+from check_lync_presence.stop import Stopped
 
-from .commands import Finished
+from .commands import POOL, Finished
 from .samples import ACTIVITIES, ANN, BEN, failed, failure, settings, success
 from .strategies import many
 
@@ -56,9 +58,9 @@ def report(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Iterator[Report]:
     """What the plugin prints for an Outcome, and its exit code."""
     handlers = list(logging.getLogger("nagiosplugin").handlers)
 
-    def run(outcome: Outcome, told: Settings = settings()) -> Finished:  # noqa: B008
+    def run(outcome: Union[Outcome, Callable[..., Outcome]], told: Settings = settings()) -> Finished:  # noqa: B008
         monkeypatch.setattr(nagiosplugin.runtime.Runtime, "instance", None)
-        monkeypatch.setattr(plugin, "attempt", lambda *_: outcome)
+        monkeypatch.setattr(plugin, "attempt", outcome if callable(outcome) else lambda *_: outcome)
         with pytest.raises(SystemExit) as end:
             plugin.execute(told)
         output = capsys.readouterr()
@@ -237,6 +239,28 @@ def test_a_threshold_does_not_soften_a_failure(report: Report) -> None:
     assert result.perfdata["success"] == "0"
 
 
+def test_a_success_that_is_stopped_meets_the_thresholds_of_all_that_was_measured(
+    report: Report,
+) -> None:
+    def stopped(told: Settings, _: Any, world: World, __: Any) -> Outcome:
+        for activity in ACTIVITIES[:-1]:
+            world.watch(activity._replace(ended=None, details=()))
+            world.watch(activity)
+        world.watch(ACTIVITIES[-1]._replace(ended=None))
+        world.ends(CertificateEnd(time.time() + 90.5 * DAY, SERVERS))
+        world.ends(CertificateEnd(time.time() + 3.5 * DAY, SERVERS))
+        world.notified(0.2140315, 0.0312)
+        raise Stopped
+
+    for warning in ({"certificate_days": "7:"}, {"notify": "0.03"}, {"latency": "0.2"}):
+        result = report(stopped, limits(warning, {}))
+        assert result.code == 1, result.stdout
+        whole = {label: value.split(";")[0] for label, value in result.perfdata.items()}
+        assert "unregister" not in whole  # one user's is not that of both
+        assert (whole["certificate_days"], whole["latency"], whole["notify"]) == ("3", "0.214032", "0.0312")
+        assert "The log-off was cut short (SIGTERM)." in result.lines
+
+
 # -------------------------------------------------------------- what it says
 
 
@@ -277,6 +301,33 @@ def test_different_failures_of_both_users_are_not_called_the_same(report: Report
 
 
 @pytest.mark.parametrize(
+    "other",
+    [
+        failure(Cause.TLS, "It has expired.", detail="VERIFY_10")._replace(server="pool02"),
+        failure(Cause.TLS, "It is for other names.", detail="VERIFY_62"),
+    ],
+)
+def test_another_fault_or_that_of_another_pool_is_not_called_the_same(report: Report, other: Failure) -> None:
+    one = failure(Cause.TLS, "It has expired.", detail="VERIFY_10")
+    assert "Register failed: It has expired (and 1 more) |" in report(failed(one, other)).first_line
+    assert one.key != other.key
+
+
+def test_the_same_failure_is_the_same_whichever_front_end_each_user_is_at(report: Report) -> None:
+    found = [
+        failure(Cause.CLOSED, "The server closed the connection.", user=user.uri, detail=place)
+        for user, place in ((ANN, "10.0.0.4:5061"), (BEN, "10.0.0.5:5061"))
+    ]
+    assert "Register failed for both users: The server closed the connection |" in report(failed(*found)).first_line
+
+
+def test_of_one_front_end_it_is_not_said_that_all_fail(report: Report) -> None:
+    alone = failed(failure(Cause.CLOSED, "Gone.", user=ANN.uri), server="10.0.0.4")
+    result = report(alone._replace(front_ends=(alone,)), settings(all_front_ends=True))
+    assert f"- the only front end of {POOL} fails |" in result.first_line
+
+
+@pytest.mark.parametrize(
     ("told", "remark"),
     [
         (settings(tls=TlsSettings(insecure=True)), "The server's certificate was not verified (--insecure)."),
@@ -303,6 +354,41 @@ def test_server_text_is_cleaned_wherever_it_is_shown(report: Report) -> None:
     assert len([line for line in result.lines if line.startswith("LYNC PRESENCE")]) == 1
     assert all(line.isprintable() for line in result.lines)
     assert "warning: removed" not in result.stdout
+
+
+def test_messages_that_were_not_kept_are_counted_below(report: Report) -> None:
+    result = report(success(left_out=12), settings(verbose=2))
+    assert result.lines[-1] == "12 more messages are not shown."
+
+
+def test_what_is_told_has_a_time_of_its_own(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+    left: List[float] = []
+
+    def told(*_: Any) -> List[str]:
+        left.append(signal.getitimer(signal.ITIMER_REAL)[0])
+        return []
+
+    monkeypatch.setattr(plugin, "cmdlet_lines", told)
+    report(success(), settings(timeout=1.0))
+    assert left[0] > 1.0 + plugin.FENCE
+
+
+def test_a_server_that_says_our_credentials_again_is_not_quoted(report: Report) -> None:
+    token = "TlRMTVNTUAADAAAAGAAYAGAAAABGAEYAeAAAAA4ADgBIAAAABgAGAFYA"
+
+    def refused(told: Settings, _: Any, world: World, __: Any) -> Outcome:
+        world.credentials(f'NTLM qop="auth", gssapi-data="{token}", version=4')
+        return failed(failure(Cause.STATUS, f"403, {token}", user=ANN.uri, status=403), remarks=(token[:40],))
+
+    def stopped(told: Settings, _: Any, world: World, __: Any) -> Outcome:
+        world.credentials(f'Digest username="ann", response="{token}"')
+        world.failed(failure(Cause.STATUS, f"403, {token}", user=ANN.uri, status=403))
+        raise Stopped
+
+    for run in (refused, stopped):
+        result = report(run, settings(verbose=1))
+        assert token[:24] not in result.stdout
+        assert "Error      : 403, ***" in result.lines
 
 
 def test_verbosity_adds_the_log_below(report: Report) -> None:
@@ -432,6 +518,22 @@ def test_what_the_directory_says_fits_too(
     assert len(result.stdout.encode()) < 1024
 
 
+@pytest.mark.parametrize(("state", "code"), [("warning", 1), ("unknown", 3), ("critical", 2)])
+def test_no_threshold_overrules_the_state_of_a_proven_fault_of_the_account(
+    report: Report, monkeypatch: pytest.MonkeyPatch, state: str, code: int
+) -> None:
+    found = DirectoryReport(Finding.DISABLED, "", DC, None, "ann")
+    monkeypatch.setattr(accounts, "ask", lambda *arguments: [found] * len(arguments[2]))
+    told = limits({}, {"certificate_days": "400:", "unregister": "0:0"})._replace(
+        directory=DirectorySettings((DC,), None, None, Secret(""), "anonymous", None, False), account_state=state
+    )
+    refused = failure(Cause.REFUSED_CREDENTIALS, "401, Unauthorized", user=ANN.uri, status=401)
+    end = CertificateEnd(time.time() + 90.5 * DAY, SERVERS)
+    result = report(failed(refused, activities=ACTIVITIES[-1:], certificate_expires=end), told)
+    assert result.code == code
+    assert (result.perfdata["certificate_days"], result.perfdata["unregister"]) == ("90;;400:", "0.01;;0:0;0")
+
+
 def client_certificate(days: float) -> TlsSettings:
     return TlsSettings(shown=ClientCertificate("/etc/c.pem", ("x",), 0.0, time.time() + days * DAY))
 
@@ -464,6 +566,107 @@ def test_the_longest_success_fits_too(report: Report) -> None:
     result = report(success(certificate_expires=CertificateEnd(time.time() + 600 * DAY, SERVERS)), told)
     assert len(result.stdout.encode()) < 1024
     assert result.code == 0
+
+
+WIDE = "€" * 600
+PLACE = "p" * 47 + ".contoso.example"
+
+
+def remarks(count: int) -> Tuple[str, ...]:
+    return tuple(f"Remark {number}: {'nothing that matters ' * 6}." for number in range(count))
+
+
+@pytest.mark.parametrize("told", [settings(), settings(tls=TlsSettings(insecure=True))], ids=["verified", "insecure"])
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        success(remarks=remarks(8)),
+        success(remarks=(WIDE,)),
+        failed(failure(Cause.STATUS, f"403, {WIDE}", user=ANN.uri, status=403, diagnostics=(f'1;reason="{WIDE}"',))),
+        failed(failure(Cause.STATUS, "503, Unavailable", user=ANN.uri, status=503), remarks=(*remarks(4), WIDE)),
+        failed(
+            failure(Cause.NO_ANSWER, "No answer to REGISTER in 1 secs.", user=ANN.uri),
+            failure(Cause.CLOSED, "Closed.", user=BEN.uri, detail=PLACE),
+            failure(Cause.REDIRECT, "Redirected in a circle.", user=BEN.uri),
+            failure(Cause.NO_TIME, "Not tried.", SUBSCRIBE, BEN.uri),
+            target=PLACE,
+            remarks=remarks(3),
+        ),
+    ],
+    ids=["remarks", "a wide remark", "a wide reason", "advice and remarks", "four failures"],
+)
+def test_however_much_there_is_to_say_the_default_output_fits(report: Report, outcome: Outcome, told: Settings) -> None:
+    whole = report(outcome, told._replace(verbose=1))
+    result = report(outcome, told)
+    assert len(whole.stdout.encode()) > 1023 >= len(result.stdout.encode())
+    assert result.perfdata == whole.perfdata
+    assert [line.partition(" ")[0] for line in result.lines[1:6]] == [
+        "TargetFqdn", "Result", "Latency", "Error", "Diagnosis"
+    ]  # fmt: skip
+    advice = next(
+        (line for line in whole.lines if re.match("The (server forbids|pool is not ready|conn.*hangs)", line)), ""
+    )
+    assert not advice or advice in result.lines
+    assert bool(advice) == bool(outcome.failures)
+    assert (told.tls.insecure) == ("The server's certificate was not verified (--insecure)." in result.lines)
+    assert result.lines[-1] == "-v tells all of it." or WIDE in outcome.failures[0].text
+
+
+@pytest.mark.parametrize("count", [2, 40])
+def test_the_front_ends_are_told_and_what_no_limit_holds_is_told_whole(report: Report, count: int) -> None:
+    broken = failure(Cause.STATUS, "503, Unavailable", user=ANN.uri, status=503)
+    each = [failed(broken, server=f"10.0.0.{number}") for number in range(count)]
+    whole = failed(broken, front_ends=tuple(each), remarks=remarks(6))
+    result = report(whole, settings(all_front_ends=True))
+    assert [line for line in result.lines if " : Failure, " in line] == [
+        f"10.0.0.{number} : Failure, Register failed for {ANN.uri}: 503, Unavailable" for number in range(count)
+    ]
+    assert any(line.startswith("The pool is not ready") for line in result.lines)
+    assert (len(result.stdout.encode()) < 1024) == (count == 2) == (result.lines[-1] == "-v tells all of it.")
+
+
+def test_what_fits_is_not_cut(report: Report) -> None:
+    reason = "x" * 180
+    result = report(failed(failure(Cause.STATUS, "403, Forbidden", diagnostics=(f'1;reason="{reason}"',))))
+    assert f"Diagnosis  : ErrorCode=1,Reason={reason}" in result.lines
+    assert "-v tells all of it." not in result.lines
+
+
+@pytest.mark.parametrize("ranges", [("0:0",), ("0.000001:0.000002", "@0:10000")], ids=["short", "long"])
+@pytest.mark.parametrize("count", range(1, 7))
+def test_the_first_line_names_what_is_out_of_range_and_is_short(
+    report: Report, ranges: Tuple[str, ...], count: int
+) -> None:
+    labels = ("latency", "notify", "register", "self_subscribe", "subscribe", "publish")[:count]
+    worst = labels[-1]
+    told = limits(dict.fromkeys(labels, ranges[0]), {worst: ranges[-1]})
+    text, _, _ = report(success(), told).first_line.partition(" | ")
+    assert len(text) < 120
+    assert f" {worst} 0." in text
+    named = len(re.findall(r"\d is ", text))
+    assert f"(and {count - named} more)" in text or named == count
+    assert "reached" in text or count > 1
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_long_reason_is_cut_to_what_the_first_line_has_room_for(report: Report, others: int) -> None:
+    words = "403, " + "because of this and that " * 20
+    found = [failure(Cause.STATUS, words, user=ANN.uri, status=403)]
+    found += [failure(Cause.STATUS, "404, Not Found", user=BEN.uri, status=404)] * others
+    text, _, _ = report(failed(*found)).first_line.partition(" | ")
+    assert text.endswith("… (and 1 more)" if others else "…")
+    assert 110 < len(text) < 120
+    assert words[:25] in text
+
+
+def test_a_reason_that_has_just_the_room_is_not_cut_for_a_number(report: Report) -> None:
+    found = [
+        failure(Cause.STOPPED, "Not over after 38.1 s, then SIGTERM.", name, user.uri)
+        for name, user in ((SELF_SUBSCRIBE, ANN), (SUBSCRIBE, BEN))
+    ]
+    text, _, _ = report(failed(*found)).first_line.partition(" | ")
+    assert text.endswith(f"SelfSubscribeActivity failed for {ANN.uri}: Not over after 38.1 s, then SIGTERM")
+    assert len(text) < 120
 
 
 def test_an_activity_of_no_known_name_is_not_measured() -> None:

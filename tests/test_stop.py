@@ -10,15 +10,18 @@ import threading
 import time
 import warnings
 from pathlib import Path
-from typing import Any, Iterator, List, Tuple
+from typing import Any, Iterator, List, Set, Tuple
 
 import pytest
 
+from check_lync_presence.plugin import PERFDATA
+from check_lync_presence.sip.message import Request
 from check_lync_presence.stop import Stopped, watch_for_sigterm
 
 from .commands import POOL, Finished, Simulator, environment, write_accounts
 from .in_process import replay
 from .loopback import Server, until_closed
+from .tiny_pool import Session, TinyPool
 
 AT_ONCE = 2.0  # seconds; it takes 0.02, and this machine may be busy
 
@@ -142,6 +145,32 @@ def test_the_activity_it_was_stuck_in_is_named(
     well_formed(result)
     assert words in result.first_line
     assert " s, then SIGTERM" in result.first_line
+    assert "certificate_days" in result.perfdata or not left[1]
+
+
+class MuteAtTheEnd(TinyPool):
+    """Answers everything but the log-off; `asked` is set by the users who wait for that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: Set[str] = set()
+
+    def on_register(self, session: Session, request: Request) -> None:
+        if request.get("Expires") == "0":
+            self.asked.add(session.uri)
+        else:
+            super().on_register(session, request)
+
+
+@pytest.mark.parametrize(("limit", "code"), [("notify=0.0000001", 2), ("notify=100", 0)])
+def test_a_success_whose_log_off_is_cut_short_has_met_its_thresholds(accounts: Path, limit: str, code: int) -> None:
+    with MuteAtTheEnd() as pool:
+        where = ["--connect", f"127.0.0.1:{pool.server.port}", "--transport", "tcp", "--activity-critical", limit]
+        result = stopped(where, accounts, lambda: len(pool.asked) == 2)
+    assert (result.code, result.stderr) == (code, ""), result.stdout
+    assert set(result.perfdata) == set(PERFDATA) - {"certificate_days", "unregister"}
+    assert result.perfdata["success"] == "1"
+    assert "The log-off was cut short (SIGTERM)." in result.lines
 
 
 def test_a_server_that_never_speaks_is_named(accounts: Path, silent: Server) -> None:

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from check_lync_presence.net.resolve import Address
 from check_lync_presence.net.tasks import together
 from check_lync_presence.net.transport import Connection, open_connection, open_datagrams
-from check_lync_presence.outcome import Cause, PresenceError, Signature, WireMessage
+from check_lync_presence.outcome import Cause, PresenceError, Signature
 from check_lync_presence.sip.dialog import Dialog
 from check_lync_presence.sip.message import Message, Request, Response
-from check_lync_presence.useragent import MAX_INBOX, MAX_INBOX_OCTETS, UserAgent
+from check_lync_presence.useragent import MAX_INBOX, MAX_INBOX_OCTETS, MessageLog, UserAgent
 
 from .loopback import Server, Wire, finish, pair, soon
 from .strategies import HANG, few
@@ -43,13 +43,13 @@ class End(NamedTuple):
 
     agent: UserAgent
     wire: Wire
-    log: List[WireMessage]
+    log: MessageLog
 
 
 @contextlib.contextmanager
 def connected() -> Iterator[End]:
     with pair() as (connection, theirs):
-        log: List[WireMessage] = []
+        log = MessageLog()
         agent = UserAgent(ANN, connection, lambda digits: "f" * digits, time.monotonic, log)
         agent.dialogs.append(Dialog("c1", ANN, "ours", ANN))
         yield End(agent, Wire(theirs), log)
@@ -504,6 +504,25 @@ def test_every_message_is_written_down_in_its_direction(end: End) -> None:
         (True, b"SIP/2.0", ANN),
         (False, b"SIP/2.0", ANN),
     ]
+
+
+def test_a_flood_is_written_down_up_to_a_limit_and_counted_beyond_it(end: End, monkeypatch: pytest.MonkeyPatch) -> None:
+    stray = answer(100, branch="yours")
+    monkeypatch.setattr("check_lync_presence.useragent.MAX_OCTETS", len(bytes(REQUEST)) + 3 * len(stray))
+    end.wire.send(20 * stray + RIGHT)
+    requested(end)
+    assert [item.data for item in end.log] == [bytes(REQUEST), *3 * [stray]]
+    assert end.log.left_out == 18
+
+
+def test_credentials_are_told_as_they_are_sent_and_nothing_else() -> None:
+    told: List[str] = []
+    with pair() as (connection, theirs):
+        agent = UserAgent(ANN, connection, lambda digits: "f" * digits, time.monotonic, None, told.append)
+        for header in ("Authorization", "Proxy-Authorization"):
+            Wire(theirs).send(RIGHT)
+            finish(agent.request(REQUEST.with_headers((header, f"NTLM {header}")), soon()))
+    assert told == ["NTLM Authorization", "NTLM Proxy-Authorization"]
 
 
 def test_the_via_has_our_address_and_a_fresh_branch(end: End) -> None:

@@ -69,7 +69,8 @@ _APPLICATION = (
 )
 _CLIENT_VERSION = "The pool refuses this client's version: allow it in the client version policy, or set --user-agent."
 
-# What to do about a code. {user} is the SIP address, {logon} the logon name, {pool} the pool.
+# What to do about a code. {user} is the SIP address, {logon} the logon name, {pool} the pool. Both users may be named, so
+# no verb goes with them.
 ADVICE = {
     1000: "The pool refuses the sign-in of {logon}: check the password, and that the account is not locked, disabled or "
     "expired (Get-ADUser).",
@@ -114,11 +115,11 @@ ADVICE = {
     4000: "User services failed inside: check the event log (LS User Services) of {pool}.",
     4001: _MALFORMED,
     4002: _PHONE_NUMBER,
-    4003: "{user} is not enabled for remote access: test from inside, or allow it in the external access policy.",
-    4004: "The logon name {logon} does not belong to {user}: mend publisher_user or subscriber_user.",
-    4005: "{user} is not enabled for SIP or does not exist: check Get-CsUser -Identity {user}, then Enable-CsUser; "
+    4003: "{user}: not enabled for remote access. Test from inside, or allow it in the external access policy.",
+    4004: "{logon} and {user} do not belong together: mend publisher_user or subscriber_user.",
+    4005: "{user}: not enabled for SIP, or no such user. Check Get-CsUser -Identity {user}, then Enable-CsUser; "
     "for a new user wait for the User Replicator.",
-    4006: "{user} is not homed on this pool: check RegistrarPool with Get-CsUser -Identity {user}.",
+    4006: "{user}: not homed on this pool. Check RegistrarPool with Get-CsUser -Identity {user}.",
     4007: "The deployment does not know what is asked for: check {user} (Get-CsUser) and the topology (Get-CsPool).",
     4008: _MALFORMED,
     4009: _PHONE_NUMBER,
@@ -127,7 +128,7 @@ ADVICE = {
     4012: _MALFORMED,
     4013: _MALFORMED,
     4055: _MALFORMED,
-    4141: "{user} was disabled while it was signed in: check Enabled with Get-CsUser -Identity {user}.",
+    4141: "{user}: disabled while signed in. Check Enabled with Get-CsUser -Identity {user}.",
     5000: "An application that the pool depends on is not running: check the event log of {pool}.",
     5001: _APPLICATION,
     5002: _APPLICATION,

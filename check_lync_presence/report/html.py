@@ -17,7 +17,7 @@ from ..settings import Settings
 from ..trace.values import Contact, Recording
 from .diagrams import Arrow, ladder, span, waterfall
 from .style import STYLE
-from .text import MAX_MESSAGE, cmdlet_lines, credentials, escaped, front_end_lines, readable, redact
+from .text import MAX_MESSAGE, Redaction, cmdlet_lines, credentials, escaped, front_end_lines, readable, sent
 from .view import View
 
 MAX_SHOWN = 1000  # messages; the trace has all
@@ -67,7 +67,7 @@ class _Run:
     def __init__(self, settings: Settings, recording: Recording, outcome: Outcome) -> None:
         self.settings = settings
         self.recording = recording
-        self.secrets = (*settings.secrets, *credentials(recording.messages))
+        self.redact = Redaction(settings.secrets, credentials(sent(recording.messages)))
         self.outcome = outcome
         self.roles = {settings.publisher.uri: "publisher", settings.subscriber.uri: "subscriber"}
         self.users = {role: uri.partition(":")[2] for uri, role in self.roles.items()}
@@ -77,7 +77,7 @@ class _Run:
 
     def text(self, text: str) -> str:
         """Text for the page: no secret, no markup."""
-        return escaped(redact(text, self.secrets))
+        return escaped(self.redact(text))
 
     def table(self, rows: Sequence[Tuple[str, str]]) -> Iterator[str]:
         """Names and what is to be said of them."""
@@ -219,7 +219,7 @@ def _label(run: _Run, message: WireMessage) -> Tuple[str, str]:
     """What stands on an arrow, and the style's class for it."""
     if not message.sip:
         return "no whole SIP message", "bad"
-    head, _, _ = readable(message, run.secrets).partition("\r\n\r\n")
+    head, _, _ = readable(message, run.redact).partition("\r\n\r\n")
     start_line, *fields = head.split("\r\n")
     first, _, rest = start_line.partition(" ")
     kind = ""
@@ -251,7 +251,7 @@ def _messages(run: _Run) -> Iterator[str]:
 
 def _message(run: _Run, number: int, message: WireMessage) -> str:
     role = run.role(message.user)
-    text = readable(message, run.secrets)
+    text = readable(message, run.redact)
     cut = "\n…" if len(text) > MAX_MESSAGE else ""
     head, end, body = text[:MAX_MESSAGE].partition("\r\n\r\n")
     start_line, *fields = head.split("\r\n")

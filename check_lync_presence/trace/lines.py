@@ -14,7 +14,7 @@ import stat
 from typing import Dict, Mapping, Optional, Tuple
 
 from ..outcome import Signature, WireMessage
-from ..report.text import credentials, readable, redact
+from ..report.text import Redact, Redaction, credentials, readable, sent
 from ..settings import MAX_TIME, Settings, SettingsError
 from ..value import NamedTuple
 from .plain import Json, WrongValue, from_plain, to_plain
@@ -26,7 +26,7 @@ _LEFT_OUT = (
     ("", "messages"),
     *(("settings", name) for name in ("state_folders", "report", "trace", "accounts_file", "origins")),
 )
-MAX_FILE = 256 * 1024 * 1024  # what is kept of a run (trace.recorder), each octet of it written as six
+MAX_FILE = 256 * 1024 * 1024  # what is kept of a run (useragent), each octet of it written as six
 
 _NTLM_CHALLENGE = b"NTLMSSP\0\2\0\0\0"
 _TOKEN = b'gssapi-data="'
@@ -37,9 +37,9 @@ def to_lines(recording: Recording, verdict: Mapping[str, str]) -> str:
     facts = {"trace": FORMAT, "verdict": dict(verdict), **to_plain(recording._replace(messages=()))}
     for where, name in _LEFT_OUT:
         del (facts[where] if where else facts)[name]
-    secrets = (*recording.settings.secrets, *credentials(recording.messages))
-    lines = [_redacted(facts, secrets)]
-    lines += [_to_line(message, recording.settings, secrets) for message in recording.messages]
+    redact = Redaction(recording.settings.secrets, credentials(sent(recording.messages)))
+    lines = [_redacted(facts, redact)]
+    lines += [_to_line(message, recording.settings, redact) for message in recording.messages]
     return "".join(json.dumps(line) + "\n" for line in lines)
 
 
@@ -70,26 +70,26 @@ def read_trace(path: str) -> Recording:
 # ------------------------------------------------------------------- writing
 
 
-def _redacted(value: Json, secrets: Tuple[str, ...]) -> Json:
+def _redacted(value: Json, redact: Redact) -> Json:
     if isinstance(value, str):
-        return redact(value, secrets)
+        return redact(value)
     if isinstance(value, list):
-        return [_redacted(item, secrets) for item in value]
+        return [_redacted(item, redact) for item in value]
     if isinstance(value, dict):
-        return {name: _redacted(item, secrets) for name, item in value.items()}
+        return {name: _redacted(item, redact) for name, item in value.items()}
     return value
 
 
-def _to_line(message: WireMessage, settings: Settings, secrets: Tuple[str, ...]) -> Dict[str, Json]:
+def _to_line(message: WireMessage, settings: Settings, redact: Redact) -> Dict[str, Json]:
     line: Dict[str, Json] = {
         "at": round(message.at, 6),
         "connection": message.connection,
-        "user": redact(message.user, secrets),
+        "user": redact(message.user),
         "role": "publisher" if message.user == settings.publisher.uri else "subscriber",
         "direction": "sent" if message.sent else "received",
         "transport": settings.transport,
     }
-    text = readable(message, secrets)
+    text = readable(message, redact)
     if not message.sip:
         return {**line, "octets": text}
     head, _, body = text.partition("\r\n\r\n")

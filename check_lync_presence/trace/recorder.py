@@ -19,14 +19,13 @@ from ..net.deadline import Clock, Deadline
 from ..net.resolve import Address, ResolveError
 from ..net.tasks import Job, run
 from ..net.transport import Connection, PeerGoneError, TlsError, TransportError, UnreachableError
-from ..outcome import Outcome, PresenceError, WireMessage
+from ..outcome import Outcome, PresenceError
 from ..roundtrip import Network, World
 from ..settings import Account, DirectorySettings, Settings
+from ..useragent import MessageLog
 from ..versions import versions
 from .clock import RecordingSelector, StepClock, until
 from .values import Asked, Break, Contact, Found, Recording
-
-MAX_OCTETS = 32 * 1024 * 1024  # of messages that are kept; a run with a hundred front ends has 4 MB
 
 
 class Recorder:
@@ -35,7 +34,7 @@ class Recorder:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._now = 0.0
-        self._log = _Log()
+        self._log = MessageLog()
         self._network: Optional[_RecordingNetwork] = None
         self._stopped: Optional[float] = None
         self._asked: List[Asked] = []
@@ -104,23 +103,8 @@ class Recorder:
             asked=tuple(self._asked),
             held_back=outcome.failures if outcome is not None and network.began is None else (),
             remarks=outcome.remarks[len(tripped.remarks) :] if outcome is not None and tripped is not None else (),
-            complete=self._log.complete,
+            complete=not self._log.left_out,
         )
-
-
-class _Log(List[WireMessage]):
-    """Messages, up to MAX_OCTETS of them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._octets = 0
-        self.complete = True
-
-    def append(self, message: WireMessage) -> None:
-        self._octets += len(message.data)
-        self.complete &= self._octets <= MAX_OCTETS
-        if self.complete:
-            super().append(message)
 
 
 class _RecordingNetwork(Network):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 import time
 
@@ -102,6 +103,12 @@ def test_every_code_that_a_presence_check_meets_is_decoded() -> None:
 def test_the_advice_of_a_code_names_only_what_there_is_a_name_for(code: int) -> None:
     names = {name for _, name, _, _ in string.Formatter().parse(ADVICE[code]) if name is not None}
     assert names <= {"user", "logon", "pool"}
+
+
+@pytest.mark.parametrize("code", [4003, 4004, 4005, 4006, 4141])
+def test_advice_that_begins_with_a_user_may_begin_with_two(code: int) -> None:
+    both = ADVICE[code].format(user="A and B", logon="a and b")
+    assert re.match(r"((a and b and )?A and B)(:| do not )", both)
 
 
 @given(st.sampled_from(sorted(ADVICE)))

@@ -26,7 +26,8 @@ from cryptography.hazmat.primitives import serialization
 from check_lync_presence.lync import ntlm
 from check_lync_presence.lync.association import AuthHeader
 from check_lync_presence.lync.md4 import md4
-from check_lync_presence.sip.message import Message, Request
+from check_lync_presence.sip.message import Message, Request, Response
+from check_lync_presence.sip.transaction import response_to
 
 from .. import tiny_directory as directory
 from .. import tiny_pool
@@ -256,6 +257,20 @@ class Mirroring(Pool):
         self.reply(session, request, 403, (*mirrored, *((f"Y-{n}", value) for n, (_, value) in enumerate(told))))
 
 
+class Echoing(Pool):
+    """Says what it was sent in place of a password in words of its own, a part of it and the whole."""
+
+    def on_token(self, session: Session, request: Request, credentials: AuthHeader) -> None:
+        token = credentials.get("gssapi-data")
+        raw = b64decode(token)
+        proof = raw.index(ntlm.parse_authenticate(raw).nt_response) * 4 // 3  # what stands around it is no secret
+        self.keys.append(token[proof : proof + 20].encode())
+        self.tokens[token] = 1
+        headers = (("ms-diagnostics", f'1;reason="a{token[:-7]}";source="{token[-160:]}"'), ("Server", token))
+        refusal = response_to(request, 403, "server", headers)
+        self.send(session, Response(403, f"No {token}, thanks", refusal.headers), sign=False)
+
+
 @pytest.fixture(autouse=True)
 def planted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiny_pool, "PASSWORDS", {"sip:ann@contoso.example": ANN, "sip:ben@contoso.example": BEN})
@@ -266,21 +281,22 @@ def at(port: int) -> List[str]:
     return ["--connect", f"127.0.0.1:{port}", "--transport", "tcp", "--notify-timeout", "0.3"]
 
 
-SCENES = {Pool: 0, Unknown: 2, Refusing: 2, Mute: 2, Broken: 2, Mirroring: 2}
+SCENES = {Pool: 0, Unknown: 2, Refusing: 2, Mute: 2, Broken: 2, Mirroring: 2, Echoing: 2}
 
 
 @verbosities
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
 def test_whatever_a_pool_does_no_secret_is_shown(tmp_path: Path, scene: Type[Pool], verbosity: str) -> None:
     index = list(SCENES).index(scene)
-    host = Host(tmp_path, WAYS[index](tmp_path))
+    host = Host(tmp_path, WAYS[index % len(WAYS)](tmp_path))
     reads = directory.says(directory.result(directory.BIND_DONE, 49, f"no {LDAP}"))
     with directory.TinyDirectory(bind=reads) as server, scene() as pool:
         ran = host.run(*at(pool.server.port), verbosity, "--ldap-uri", server.uri, "--ldap-base", directory.BASE)
     assert ran.result.code == SCENES[scene], ran.result.stdout
     assert scene is Unknown or pool.tokens
     assert scene is not Unknown or any(LDAP.encode() in request.body for request in server.requests)
-    assert bool(ran.left) == (scene in (Refusing, Unknown, Mirroring))  # what was refused, the directory's bind too
+    # What was refused, the directory's bind too.
+    assert bool(ran.left) == (scene in (Refusing, Unknown, Mirroring, Echoing))
     assert shows(ran, *of_messages(pool.received), *pool.keys) == []
 
 

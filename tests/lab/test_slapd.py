@@ -56,7 +56,7 @@ FINE = next(row for row in UNKNOWN_TO_THE_POOL if row.name == "fine")
 ROWS_OF_401 = {row.name: row for row in REFUSED_BY_THE_POOL}
 # What the check says without the directory's help.
 ADVICE = (
-    "sip:fine@contoso.example is not enabled for SIP or does not exist: check Get-CsUser -Identity "
+    "sip:fine@contoso.example: not enabled for SIP, or no such user. Check Get-CsUser -Identity "
     "sip:fine@contoso.example, then Enable-CsUser; for a new user wait for the User Replicator."
 )
 
@@ -127,7 +127,7 @@ def test_a_user_that_the_pool_forbids_is_explained(
     else:  # then the server's own reason counts
         assert sentences(done) == [
             f"{slapd.ldaps} finds nothing wrong with {row.uri}: the pool is to blame, or a policy of it.",
-            f"{row.uri} is not enabled for remote access: test from inside, or allow it in the external access policy.",
+            f"{row.uri}: not enabled for remote access. Test from inside, or allow it in the external access policy.",
         ]
 
 

@@ -72,7 +72,11 @@ def visible(text: str) -> str:
 def test_a_person_at_a_terminal_sees_each_activity_and_then_the_verdict_alone(simulator: Simulator) -> None:
     terminal = Terminal()
     process = subprocess.Popen(
-        command(simulator), stdin=subprocess.DEVNULL, stdout=terminal.theirs, stderr=terminal.theirs, env=environment()
+        command(simulator),
+        stdin=subprocess.DEVNULL,
+        stdout=terminal.theirs,
+        stderr=terminal.theirs,
+        env=environment(TERM="xterm"),
     )
     said = terminal.read()
     assert process.wait(20) == 0
@@ -100,13 +104,28 @@ def test_a_scheduler_sees_nothing_of_it(simulator: Simulator, piped: str) -> Non
     assert piped != "stdout" or on_terminal == ""
 
 
+def test_a_terminal_that_cannot_take_a_line_away_is_shown_the_verdict_alone(simulator: Simulator) -> None:
+    terminal = Terminal()
+    process = subprocess.Popen(
+        command(simulator), stdin=subprocess.DEVNULL, stdout=terminal.theirs, stderr=terminal.theirs,
+        env=environment(TERM="dumb"),
+    )  # fmt: skip
+    said = terminal.read()
+    assert process.wait(20) == 0
+    assert said.startswith(VERDICT)
+
+
 def test_the_line_is_gone_when_the_check_is_ended_from_outside(tmp_path: Path) -> None:
     accounts = write_accounts(tmp_path / "accounts.ini")
     silent = Simulator(accounts, "--tls", "0", "--fault", "no-answer=register")
     with silent:
         terminal = Terminal()
         process = subprocess.Popen(
-            command(silent), stdin=subprocess.DEVNULL, stdout=terminal.theirs, stderr=terminal.theirs, env=environment()
+            command(silent),
+            stdin=subprocess.DEVNULL,
+            stdout=terminal.theirs,
+            stderr=terminal.theirs,
+            env=environment(TERM="xterm"),
         )
         said = terminal.read_until(f"and {BEN.uri}")
         process.send_signal(signal.SIGTERM)

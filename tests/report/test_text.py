@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 import unicodedata
+from base64 import b64encode
 from typing import List
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from check_lync_presence.outcome import NOTIFY, REGISTER, Activity, Diagnosis, WireMessage
+from check_lync_presence.outcome import NOTIFY, REGISTER, Activity, Cause, Diagnosis, Path, WireMessage
 from check_lync_presence.report.text import (
+    CUT,
     MAX_LINE,
+    Redaction,
     activity_log,
     clean,
     cmdlet_lines,
+    fitted,
+    octets,
     redact,
+    shortened,
     sip_log,
     time_span,
+    without_secrets,
 )
 
 from ..commands import ANN_PASSWORD, BEN_PASSWORD
-from ..samples import ANN, failed, settings, success
+from ..samples import ANN, failed, failure, settings, success
 from ..strategies import HANG, many
 from ..transcripts import POOL
 
@@ -77,6 +85,23 @@ def test_what_is_clean_is_one_short_line_without_anything_invisible(text: str, l
     assert clean(shown, limit) == shown
 
 
+@many
+@given(st.text(st.characters(codec="utf-8")), st.integers(3, 50))
+def test_what_is_shortened_fits_and_is_the_beginning(text: str, room: int) -> None:
+    short = shortened(text, room)
+    assert len(short.encode()) <= room
+    assert short == text or (short[-1] == "…" and text.startswith(short[:-1]) and len(text.encode()) > room)
+
+
+def test_what_comes_first_has_the_room_before_the_others_and_nothing_is_moved() -> None:
+    texts = ["a" * 100, "b" * 100, "c" * 100, "d" * 30]
+    assert fitted(texts, (), octets([*texts, CUT])) == [*texts, CUT]
+    assert fitted(texts, texts[2:3], octets([*texts[1:], CUT])) == [texts[0], texts[2], texts[3], CUT]
+    assert fitted(texts, texts[1:3], octets([*texts[1:3], CUT]) + 70) == ["a" * 66 + "…", *texts[1:3], CUT]
+    assert fitted(texts, texts[1:3], octets([*texts[1:3], CUT]) + 40) == [*texts[1:], CUT]
+    assert fitted(texts, (), -500) == []
+
+
 @pytest.mark.parametrize("name", ["gssapi-data", "GSSAPI-Data", "response", "RspAuth", "nonce", "cnonce", "CNONCE"])
 @pytest.mark.parametrize("form", ['{}="{}"', "{}={}", '{} = "{}"', "{}\t=\t{}", '{}="{}', "{}='{}'", '{}= "{}" '])
 @pytest.mark.parametrize("around", ["Authorization: NTLM {}", 'NTLM qop="auth", {}, version=4', '"x",{},y="z"'])
@@ -111,6 +136,50 @@ def test_the_passwords_themselves_are_removed_wherever_they_stand(secret: str) -
 
 def test_an_empty_password_removes_nothing() -> None:
     assert redact("text", ("",)) == "text"
+
+
+TOKEN = b64encode(hashlib.sha512(b"token").digest()).decode()
+RESPONSE = "0123456789abcdeffedcba9876543210"
+
+
+@pytest.mark.parametrize("token", [TOKEN, RESPONSE])
+@pytest.mark.parametrize("around", ["403, {}", "x={},", 'reason="{}"', "/{}/", "{}{}", "‹{}›", "No {}thanks"])
+def test_what_was_sent_is_not_said_again_whole_or_in_part(token: str, around: str) -> None:
+    redact = Redaction((), (token, "another-one-16ch"))
+    for start in range(0, len(token) - 23):
+        for part in (token[start:], token[start : start + 23], token[: len(token) - start]):
+            shown = redact(around.replace("{}", part))
+            assert not {part[at : at + 16] for at in range(8)} & {shown[at : at + 16] for at in range(len(shown))}
+            assert "***" in shown
+    assert redact("x another-one-16ch y") == "x *** y"
+
+
+@pytest.mark.parametrize("text", ["No such user", "AAAAAAAAAAAAAAAAAAAAAAAA", "QwBPAE4AVABPAFMATwA=", "0" * 32])
+def test_what_was_not_sent_is_left_alone(text: str) -> None:
+    assert Redaction(("", "x" * 40), (TOKEN, "A" * 40, "0" * 40))(text) == text
+
+
+def test_with_many_credentials_redaction_takes_no_more_time_than_the_texts_are_long() -> None:
+    responses = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(20_000)]
+    messages = [
+        WireMessage(0.0, ANN.uri, True, f'SIP/2.0 200 OK\r\nAuthorization: NTLM response="{one}"\r\n\r\n'.encode())
+        for one in responses
+    ]
+    started = time.monotonic()
+    lines = sip_log(messages, settings(verbose=3))
+    assert time.monotonic() - started < HANG
+    assert not [line for line in lines if "response" in line and "***" not in line]
+
+
+def test_an_outcome_is_redacted_wherever_a_server_may_speak_in_it() -> None:
+    words = (f"a {TOKEN}", f"b {TOKEN}")
+    wrong = failure(Cause.STATUS, words[0], diagnostics=words, detail=words[0], retry_after=words[1])
+    part = failed(wrong, paths={"x": Path(None, wrong), "y": Path(0.1, None)})
+    activity = Activity(REGISTER, ANN.uri, 0.0, 0.5, words, words[0])
+    whole = failed(wrong, activities=(activity,), remarks=words, front_ends=(part,))
+    shown = without_secrets(whole, Redaction((), (TOKEN,)))
+    assert TOKEN[:16] not in repr(shown)
+    assert repr(shown) == repr(whole).replace(TOKEN, "***").replace("mappingproxy({})", "{}")
 
 
 def test_redaction_takes_no_more_time_than_the_text_is_long() -> None:
@@ -226,6 +295,22 @@ def test_the_direction_of_a_message_is_told() -> None:
 
 def test_a_huge_message_is_cut_in_the_log() -> None:
     assert sum(map(len, log(b"A b SIP/2.0\r\n" + b"x\n" * 500_000, 3))) < 60_000
+
+
+def test_a_log_that_is_too_long_is_cut_and_says_by_how_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("check_lync_presence.report.text.MAX_LOG", 1000)
+    messages = [WireMessage(0.5, ANN.uri, False, b"SIP/2.0 200 OK\r\n\r\n")] * 100
+    (line,) = sip_log(messages[:1], settings(verbose=2))
+    shown = 1000 // octets([line]) + 1
+    assert sip_log(messages, settings(verbose=2)) == [line] * shown + [f"{100 - shown} more messages are not shown."]
+    assert sip_log(messages[:1], settings(verbose=2), 7) == [line, "7 more messages are not shown."]
+    assert len(sip_log(messages, settings(verbose=3))) < 1000
+
+
+def test_of_a_start_line_only_what_is_shown_is_looked_at() -> None:
+    assert len(log(b"SIP/2.0 200 " + b"x" * 1_000_000, 2)[0]) == MAX_LINE
+    (line,) = log(b"SIP/2.0 200 " + ANN_PASSWORD.encode() * 10_000 + b"\r\n", 2)
+    assert ANN_PASSWORD[:-1] not in line
 
 
 @many

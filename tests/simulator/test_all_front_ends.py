@@ -62,7 +62,8 @@ def test_every_front_end_and_every_way_to_a_neighbour_is_tried(simulate: Start, 
     pool = simulate(options=listening(count))
     result = check(pool, places(count))
     assert result.code == 0
-    assert f"on all {count} front ends of {POOL} in " in result.first_line
+    which = f"all {count} front ends" if count > 1 else "the only front end"
+    assert f"on {which} of {POOL} in " in result.first_line
     assert all(healthy(result, count).values())
     assert {name for name in result.perfdata if name.startswith("latency")} == {
         f"latency_{label(place)}" for place in places(count)
@@ -293,6 +294,18 @@ def test_the_certificate_of_the_other_pool_must_be_its_own(simulate: Start, tmp_
         result = pools.check("--subscriber-target", "pool03.contoso.example")
         assert result.code == 2
         assert "is not for pool03.contoso.example" in result.first_line
+
+
+def test_a_fault_of_both_pools_is_told_of_both(simulate: Start, tmp_path: Path) -> None:
+    served = write_accounts(tmp_path / "both.ini", ACCOUNTS + OTHER_POOL.format(port=1))
+    pools = Simulator(served, *listening(2), "--fault", "certificate-expired")
+    with pools:
+        write_accounts(served, ACCOUNTS + OTHER_POOL.format(port=pools.tls))
+        result = pools.check("--subscriber-target", "pool02.contoso.example")
+    assert result.code == 2
+    assert f"Register failed: the certificate of 127.0.0.1:{pools.tls} has expired (and 1 more) |" in result.first_line
+    (advice,) = [line for line in result.lines if line.startswith("Renew")]
+    assert "pool01.contoso.example, pool02.contoso.example" in advice
 
 
 def test_the_pool_that_fails_is_the_one_that_is_named(simulate: Start, tmp_path: Path) -> None:
