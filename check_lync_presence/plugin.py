@@ -93,9 +93,8 @@ FRONT_END_PERFDATA = {
 # What --account-state can be.
 STATES = {"critical": nagiosplugin.Critical, "warning": nagiosplugin.Warn, "unknown": nagiosplugin.Unknown}
 SECONDS_PER_DAY = 86400
-MAX_CREDENTIALS = (
-    10_000  # headers; a flood makes more, of signatures, long after the tokens that passwords are guessed from
-)
+# Headers that are kept to redact by; a flood makes more, of signatures, long after what passwords are guessed from.
+MAX_CREDENTIALS = 10_000
 ROOM = 119 - len(f"{NAME} CRITICAL - ")  # what a first line of less than 120 characters has left for us
 
 
