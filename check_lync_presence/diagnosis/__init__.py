@@ -66,6 +66,7 @@ def _advice(template: str, failures: List[Failure], settings: Settings, dialect:
         "user": " and ".join(account.uri for account in accounts),
         "logon": " and ".join(digest_user(account) if dialect == "simple" else account.user for account in accounts),
         "pool": _where(failures, settings),
+        "target": "--subscriber-target" if _is_elsewhere(failures, settings) else "-H",
         "port": _port(failures, settings),
         "transport": "UDP" if settings.transport == "udp" else "TCP",
         "detail": failures[0].detail or "What answers there",
@@ -91,9 +92,13 @@ def _where(failures: List[Failure], settings: Settings) -> str:
     return " and ".join(dict.fromkeys(both.get(failure.user, settings.target) for failure in failures))
 
 
+def _is_elsewhere(failures: List[Failure], settings: Settings) -> bool:
+    """Whether it is about the subscriber's own pool."""
+    return bool(failures[0].server) and failures[0].server == settings.subscriber_target
+
+
 def _port(failures: List[Failure], settings: Settings) -> int:
-    elsewhere = failures[0].server and failures[0].server == settings.subscriber_target
-    connect = settings.subscriber_connect if elsewhere else settings.connect
+    connect = settings.subscriber_connect if _is_elsewhere(failures, settings) else settings.connect
     return connect[1] if connect else settings.port
 
 
@@ -326,7 +331,7 @@ _RENEW = (
     "whichever has ended, unless the clock of this host is wrong (date -u)."
 )
 _ISSUER = "The issuer of the certificate is not known here: give the company's root certificate with --ca-file."
-_NAMES = "The certificate is for other names: check that -H has the pool's FQDN as the certificate has it."
+_NAMES = "The certificate is for other names: check that {target} has the pool's FQDN as the certificate has it."
 _PLAIN = "What listens on port {port} does not speak TLS: check --port; for SIP without TLS use --transport tcp."
 _OUR_CERTIFICATE = (
     "The server refuses our certificate {certificate}: check its issuer (the server must trust it), its end and its purposes "

@@ -28,7 +28,7 @@ _RENEW = (
     "Renew the server's certificate on {pool} and let the server read it, or renew its issuer's (--ca-file), whichever has "
     "ended, unless the clock of this host is wrong (date -u)."
 )
-_NAMES = "The certificate is for other names: check that -H has the server's name as the certificate has it."
+_NAMES = "The certificate is for other names: check that {target} has the server's name as the certificate has it."
 _OLD = "The server offers an old TLS only: update it, or allow it here with --tls-min 1.0."
 
 ADVICE: Dict[Key, str] = {
