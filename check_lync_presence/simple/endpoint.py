@@ -65,21 +65,15 @@ class SimpleEndpoint:
 
     async def register(self, deadline: Deadline) -> Tuple[str, ...]:
         """Register; returns what a log should say of it. Raises PresenceError, Redirected."""
-
-        def build(expires: int) -> Request:
-            # A server that has asked who we are and does not say what came of it may have registered us.
-            self.registered = bool(self._challenges)
-            headers = (("Expires", str(expires)),)
-            return self._request("REGISTER", f"sip:{self.account.domain}", self._register_dialog, headers)
-
-        try:
-            response = await self._patient(build, deadline)
-        except PresenceError as error:
-            self.registered &= error.cause is Cause.NO_ANSWER
-            raise
-        self.registered = response.status < 300
+        response = await self._patient(
+            lambda expires: self._request(
+                "REGISTER", f"sip:{self.account.domain}", self._register_dialog, (("Expires", str(expires)),)
+            ),
+            deadline,
+        )
         raise_redirect(response)
         _expect_success(response, "REGISTER")
+        self.registered = True
         self._service_route = tuple(part for value in response.all("Service-Route") for part in split_list(value))
         server = response.get("Server") or "a server that does not name itself"
         return ("Authentication: Digest", f"Registered with {server} at {self.agent.connection.peer}")

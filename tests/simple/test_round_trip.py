@@ -16,7 +16,7 @@ from check_lync_presence.settings import Account, Secret
 from check_lync_presence.sip.message import Request
 
 from ..samples import settings
-from .tiny_server import ANN, BEN, PHONE, Answer, LaxServer, Session, TinyServer, challenge, passwords
+from .tiny_server import ANN, BEN, PHONE, LaxServer, TinyServer, challenge, passwords
 
 
 def trip(server: TinyServer, **changes: Any) -> Outcome:
@@ -87,28 +87,6 @@ def test_a_refused_password_is_the_failure_of_its_user_and_the_other_is_signed_o
     (failure,) = outcome.failures
     assert (failure.activity, failure.user, failure.cause) == (REGISTER, ANN.uri, Cause.REFUSED_CREDENTIALS)
     assert server.bindings == [PHONE]
-
-
-@pytest.mark.parametrize("account", [ANN, BEN])
-def test_who_may_be_registered_without_having_been_told_is_signed_off(account: Account) -> None:
-    class Forgetful(TinyServer):
-        def reply(self, session: Session, request: Request, status: int = 200, headers: Any = ()) -> None:
-            of_him = account.uri in (request.get("From") or "")
-            if (request.method, status, of_him, request.get("Expires")) != ("REGISTER", 200, True, "120"):
-                super().reply(session, request, status, headers)
-
-    server = Forgetful()
-    outcome = trip(server, protocol="simple", timeout=3.0)
-    assert [(failure.cause, failure.user) for failure in outcome.failures] == [(Cause.NO_ANSWER, account.uri)]
-    assert server.bindings == [PHONE]
-    assert outcome.activities[-1].name == UNREGISTER
-
-
-@pytest.mark.parametrize("answer", [(301, (("Contact", "<tel:1>"),)), (403, ()), challenge(401, "n2")])
-def test_who_is_not_registered_is_not_signed_off(answer: Answer) -> None:
-    server = TinyServer(REGISTER=[challenge(401, "n1"), challenge(401, "n1"), answer, answer])
-    outcome = trip(server, protocol="simple")
-    assert {activity.name for activity in outcome.activities} == {REGISTER}
 
 
 def trip_to_all(monkeypatch: pytest.MonkeyPatch, servers: Sequence[TinyServer], **changes: Any) -> Outcome:
