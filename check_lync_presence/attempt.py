@@ -37,6 +37,7 @@ def attempt(settings: Settings, context: Optional[ssl.SSLContext], world: World,
         return Outcome(settings.target, tuple(failures), (), None, None, None, dialect=settings.spoken)
 
     refusals: List[str] = []
+    accepted: List[str] = []
 
     def failed(failure: Failure) -> None:
         if failure.cause is Cause.REFUSED_CREDENTIALS:
@@ -46,7 +47,7 @@ def attempt(settings: Settings, context: Optional[ssl.SSLContext], world: World,
     # What the directory took is gone; the whole has one time limit.
     timed = settings._replace(timeout=deadline.remaining) if asked else settings
     try:
-        outcome = presence_round_trip(timed, context, world._replace(failed=failed))
+        outcome = presence_round_trip(timed, context, world._replace(failed=failed, accepted=accepted.append))
     except BaseException:  # whatever else went wrong: the server has counted the refusal
         for account in accounts:
             if account.uri in refusals:
@@ -55,11 +56,12 @@ def attempt(settings: Settings, context: Optional[ssl.SSLContext], world: World,
     signed_in = [item.user for item in outcome.activities if item.name == REGISTER and item.seconds is not None]
     not_remembered: List[str] = []
     for account in accounts:
-        # Who was registered without a password may be asked for it later.
-        if account.uri in refusals:
+        if account.uri in accepted:  # what one front end refuses and another takes is right
+            guard.forget(account)
+        elif account.uri in refusals:
             if not guard.remember(account, world.now()):
                 not_remembered.append(account.user)
-        elif account.uri in signed_in:
+        elif account.uri in signed_in:  # without a password
             guard.forget(account)
     if not not_remembered:
         return outcome

@@ -27,13 +27,15 @@ async def round_trips(run: Run, located: Located) -> Outcome:
     """The round trips on all addresses of the pool, as one Outcome."""
     servers = _one_by_one(located.servers)
     stations = [_Station(run, name, Located((server,), located.remarks)) for name, server in servers.items()]
-    outcomes = await _Pool(run, stations).run()
-    refused = next((outcome for outcome in outcomes if _refused(outcome.failures)), None)
-    if refused is not None:
+    pool = _Pool(run, stations)
+    results = await pool.run()
+    outcomes = [outcome for outcome in results if outcome is not None]
+    if pool.refused:
+        refused = next(outcome for station, outcome in zip(stations, results) if outcome and station.trip.refused)
         untried = len(stations) - len(outcomes)
         remark = f"The other {untried} front ends were not tried, so as not to lock an account out."
         return refused._replace(server="", remarks=(*refused.remarks, *([remark] if untried else [])))
-    failures = [failure._replace(server=outcome.server) for outcome in outcomes for failure in outcome.failures]
+    failures = [_here(failure)._replace(server=outcome.server) for outcome in outcomes for failure in outcome.failures]
     failures += [
         path.failure._replace(server=outcome.server)
         for outcome in outcomes
@@ -82,13 +84,14 @@ class _Pool:
         self._to_come = len(stations)
 
     @property
-    def _refused(self) -> bool:
-        return any(station.trip.refused for station in self._stations)
+    def refused(self) -> bool:
+        """Whether a password is wrong as far as anybody knows."""
+        trips = [station.trip for station in self._stations]
+        return any(trip.refused for trip in trips) and not any(trip.proven for trip in trips)
 
-    async def run(self) -> List[Outcome]:
-        """The Outcome of each front end that was tried."""
-        results = await together(*map(self._visit, range(len(self._stations))), grace=0.0)
-        return [result for result in map(_raised, results) if result is not None]
+    async def run(self) -> List[Optional[Outcome]]:
+        """The Outcome of each front end, None for one that was not tried."""
+        return list(map(_raised, await together(*map(self._visit, range(len(self._stations))), grace=0.0)))
 
     async def _visit(self, index: int) -> Optional[Outcome]:
         station = self._stations[index]
@@ -98,7 +101,7 @@ class _Pool:
             with contextlib.suppress(TimeoutError):
                 await self._slots.take(self._whole)
                 try:
-                    return None if self._refused else await self._try(index, station)
+                    return None if self.refused else await self._try(index, station)
                 finally:
                     self._to_come -= 1
                     self._slots.give()
@@ -133,7 +136,7 @@ class _Pool:
         """Let the others begin once the passwords are known to be right, or nobody once one is known to be wrong."""
         trip = self._stations[index].trip
         await trip.signed_in.passed(self._whole)
-        known = self._refused or not trip.failures
+        known = self.refused or not trip.failures
         for station in self._stations if known else self._stations[index + 1 : index + 2]:
             station.may_begin.open()
 
@@ -163,8 +166,9 @@ def _raised(result: Any) -> Any:
     return result
 
 
-def _refused(failures: Sequence[Failure]) -> bool:
-    return any(failure.cause is Cause.REFUSED_CREDENTIALS for failure in failures)
+def _here(failure: Failure) -> Failure:
+    """A failure of one front end among others: what it refuses and they take is not the account's fault."""
+    return failure._replace(cause=Cause.REFUSED_HERE) if failure.cause is Cause.REFUSED_CREDENTIALS else failure
 
 
 def _no_time(activity: str, text: str) -> Failure:

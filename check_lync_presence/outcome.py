@@ -31,6 +31,7 @@ class Cause(enum.Enum):
     PROTOCOL = "protocol"
     STATUS = "status"
     REFUSED_CREDENTIALS = "refused credentials"
+    REFUSED_HERE = "refused credentials that other servers take"
     ACCOUNT = "account"
     KERBEROS = "kerberos"
     NOT_TRUSTED = "not trusted"

@@ -282,7 +282,7 @@ class _Presence(Subject):
         yield nagiosplugin.Metric("success", 1 if outcome.success else 0, context="success")
         if outcome.front_ends:
             yield from self._of_front_ends(outcome)
-        else:
+        elif not self.settings.all_front_ends:  # there each has its own
             for label, seconds in measured(outcome).items():
                 yield nagiosplugin.Metric(label, seconds, min=0, context=label)
         end = self.first_end()
@@ -350,7 +350,9 @@ class _Presence(Subject):
         failures = list(self._failures.values())
         # Times of activities count from the start of the round trip, which is that of the run but for the directory.
         failures += [_stop_in(item.name, item.user, seconds - item.started) for item in stuck]
-        if not failures and over:
+        if not failures and len(stuck) < len(under_way):  # of many front ends, whose results are not there yet
+            failures = [_stop_in(UNREGISTER, "", seconds)]
+        elif not failures and over:
             failures = [_stop_in(over[-1].name, over[-1].user, seconds - over[-1].started)]
         elif not failures:
             host = settings.publisher.domain if settings.discover else (settings.connect or (settings.target,))[0]

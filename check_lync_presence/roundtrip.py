@@ -59,15 +59,16 @@ LOG_OFF_LIMIT = 5.0
 class Endpoint(Protocol):
     """A user's end of a dialect: one method an activity. All raise PresenceError; `remarks` concern any verdict.
 
-    `judged`: once registered, whether the server has seen what proves who the user is, and found it right.
+    `judged`: whether the server has seen what proves who the user is, and found it right.
     """
 
     agent: UserAgent
     remarks: List[str]
     unread: int
     subscribes_to_itself: bool
-    judged: bool
 
+    @property
+    def judged(self) -> bool: ...
     @property
     def mute(self) -> bool: ...
     @property
@@ -121,7 +122,8 @@ class Network:
 class World(NamedTuple):
     """What a run takes from outside: a monotonic clock, the time of day, random hexadecimal digits, the host's name.
 
-    `watch` is told of every activity when it begins and when it is over, `failed` of every failure at once, `notified`
+    `watch` is told of every activity when it begins and when it is over, `failed` of every failure at once, `accepted`
+    of every user whose password was found right, `notified`
     of a latency and of how long the notification took (outcome.Outcome), `ends` of the certificate of every server,
     `credentials` of everything that is sent in the place of a password. `log`, if not None, collects the messages.
     """
@@ -132,6 +134,7 @@ class World(NamedTuple):
     hostname: str
     watch: Callable[[Activity], None] = _nobody_watches
     failed: Callable[[Failure], None] = _nobody_watches
+    accepted: Callable[[str], None] = _nobody_watches
     notified: Callable[[float, float], None] = _nobody_watches
     ends: Callable[[CertificateEnd], None] = _nobody_watches
     credentials: Callable[[str], None] = _nobody_watches
@@ -250,6 +253,11 @@ class RoundTrip:
         return asked or self._world.clock() - self._first_connection < MUTE_AFTER
 
     @property
+    def proven(self) -> bool:
+        """Whether the passwords of both have been found right here."""
+        return len(self._endpoints) == len(self._places) and all(each.judged for each in self._endpoints.values())
+
+    @property
     def succeeded(self) -> bool:
         """Whether the notification has come."""
         return self._latency is not None and not self._failures
@@ -262,6 +270,9 @@ class RoundTrip:
                 try:
                     await self._transaction()
                 finally:
+                    for account, endpoint in self._in_order():
+                        if endpoint.judged:
+                            self._world.accepted(account.uri)
                     self.signed_in.open()
                     self.over.open()
                 await afterwards()
@@ -294,9 +305,14 @@ class RoundTrip:
         )
 
     async def reaches(self, other: RoundTrip) -> Path:
-        """Whether the publisher here reaches the subscriber of `other`, once both round trips are over."""
+        """Whether the publisher here reaches the subscriber of `other`, once both round trips are over.
+
+        Raises TimeoutError where one of them is about to log off.
+        """
         ann, ben = self._endpoints[self._settings.publisher], other._endpoints[self._settings.subscriber]
-        limit = self._whole.within(self._whole.remaining)
+        limit = self._whole.within(min(self._work.remaining, other._work.remaining))
+        if not limit.remaining:
+            raise TimeoutError
         try:
             if other._subscribed is None or self._published is None or other._subscribed > self._published:
                 # What was there before somebody subscribed is not what he is notified of.
@@ -308,7 +324,7 @@ class RoundTrip:
                     if isinstance(result, BaseException) and not isinstance(result, Cancelled):
                         raise result
             else:
-                limit.shorten(min(self._settings.notify_timeout, self._work.remaining))
+                limit.shorten(self._settings.notify_timeout)
                 await other._told(ben, self._marker, limit)
         except PresenceError as error:
             return Path(None, _failure(NOTIFY, "", error))
@@ -324,7 +340,7 @@ class RoundTrip:
         ):
             return
         ann, ben = self._endpoints[publisher], self._endpoints[subscriber]
-        if ann.judged and ben.judged:
+        if self.proven:
             self.signed_in.open()
         steps = [self._activity(SUBSCRIBE, subscriber, lambda: ben.subscribe(publisher.uri, self._work))]
         if ann.subscribes_to_itself:
@@ -606,7 +622,9 @@ class RoundTrip:
             if not isinstance(error, Cancelled):
                 self._activities[index] = over
                 if name != UNREGISTER:
-                    self.refused |= error.cause is Cause.REFUSED_CREDENTIALS
+                    # Some SIMPLE servers say 403 to a wrong password.
+                    forbidden = name == REGISTER and error.status == 403 and self._dialect == "simple"
+                    self.refused |= forbidden or error.cause is Cause.REFUSED_CREDENTIALS
                     self._world.failed(self._of(name, account.uri, error))
             raise
         self._activities[index] = started._replace(ended=self._run.since_start(), details=details or ())

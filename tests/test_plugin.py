@@ -408,6 +408,7 @@ def every_kind() -> Iterator[Tuple[str, Tuple[Failure, ...]]]:
         Cause.PROTOCOL: "The answer is not SIP: a line of the message head is not a header field.",
         Cause.STATUS: "480, Temporarily Unavailable",
         Cause.REFUSED_CREDENTIALS: "401, Unauthorized",
+        Cause.REFUSED_HERE: "401, Unauthorized",
         Cause.ACCOUNT: "Kerberos: account disabled, locked or expired.",
         Cause.KERBEROS: "Kerberos: no such user as ann@CONTOSO.EXAMPLE.",
         Cause.NOT_TRUSTED: "401, Unauthorized",

@@ -204,6 +204,8 @@ _CAUSES = {
     "overloaded; check its performance counters and event log.",
     Cause.PROTOCOL: "{detail} does not behave like a front end: check -H, --port and --connect, and "
     "devices in between.",
+    Cause.REFUSED_HERE: "{pool}: refuses what other front ends have just taken. Check its clock and its way to the domain "
+    "controllers (Test-ComputerSecureChannel), and restart its Front-End service.",
     Cause.REFUSED_CREDENTIALS: "The pool refuses the logon name {logon} or its password: check both, and that the account is "
     "not locked, disabled or expired (Get-ADUser, Unlock-ADAccount). Every further attempt may lock it out.",
     Cause.ACCOUNT: "Check the account {logon} (Get-ADUser -Properties *): Enable-ADAccount, Unlock-ADAccount or "

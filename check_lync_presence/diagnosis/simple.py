@@ -41,6 +41,8 @@ ADVICE: Dict[Key, str] = {
     "rewrite SIP.",
     Cause.REFUSED_CREDENTIALS: "The server refuses the Digest user name {logon} or its password: check both in its user "
     "database, and whether its names have a domain (publisher_user, subscriber_user).",
+    Cause.REFUSED_HERE: "{pool}: refuses what other servers have just taken. Check its user database, and that all of them "
+    "have the same realm.",
     Cause.NO_SCHEME: "Let the server ask for Digest with MD5, SHA-256 or SHA-512-256 and qop=auth; if it is no SIMPLE server, "
     "leave out --protocol.",
     Cause.REDIRECT: "Check where the server routes {user} (location, aliases, dispatcher), and test that server with -H.",

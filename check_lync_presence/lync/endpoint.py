@@ -50,7 +50,6 @@ class LyncEndpoint:
     """A user's endpoint on a connection; `epid` is its id, eight hexadecimal digits or more, fresh for every run."""
 
     subscribes_to_itself = True  # to learn what it has published, and in which versions
-    judged = True  # who is registered has signed in
 
     def __init__(self, agent: UserAgent, account: Account, epid: str, user_agent: str, options: SignInOptions) -> None:
         self.agent = agent
@@ -63,6 +62,7 @@ class LyncEndpoint:
         self._user_agent = user_agent
         self._options = options
         self._signed_in = False
+        self.judged = False
         self._guard: Optional[AssociationGuard] = None
         self._opaque_contact = agent.token(10)
         self._register_dialog = self._dialog(account.uri)
@@ -91,6 +91,7 @@ class LyncEndpoint:
             self._signed_in = error.detail == "OPEN"  # registered all the same
             raise
         response, self._guard, self._signed_in = signed_in.response, signed_in.guard, True
+        self.judged = True
         skew = abs(signed_in.clock_difference or 0.0)
         if skew > MAX_SKEW:
             self.remarks.append(f"The clocks of the server and of this host are {skew / 60:.0f} minutes apart.")

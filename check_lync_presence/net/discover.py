@@ -78,7 +78,7 @@ async def discover(domain: str, target: str, transport: str, pick: Pick, deadlin
     import dns.name
     import dns.resolver
 
-    failed = f"cannot find a SIP service of {domain}"
+    failed = f"no SIP service of {domain}"
     records = RECORDS[transport]
     try:
         zone = dns.name.from_text(domain)
@@ -114,7 +114,9 @@ async def discover(domain: str, target: str, transport: str, pick: Pick, deadlin
             only = "only " + " and ".join(refused) if refused else "the service is declared not available"
             faults.setdefault(answer.fault or only, []).append(record)
     if not services:
-        raise ResolveError(f"{failed}: " + "; ".join(f"{why} ({', '.join(where)})" for why, where in faults.items()))
+        # What can be mended first: few domains have all of the records.
+        reasons = sorted(faults.items(), key=lambda item: item[0] == _NONE)
+        raise ResolveError(f"{failed}: " + "; ".join(f"{why} ({', '.join(where)})" for why, where in reasons))
     if len(offered) > MAX_SERVICES:
         remarks.append(f"Of the {len(offered)} servers of {domain} only the best {MAX_SERVICES} are tried.")
     return Discovery(tuple(services.values())[:MAX_SERVICES], tuple(remarks))

@@ -231,7 +231,15 @@ def what_failed(outcome: Outcome, room: int = MAX_LINE) -> str:
     text = f"{activity} failed{who}: "
     if len(text + reason) <= room < len(text + reason + more):
         more = ""  # the reason says more than a number
-    return f"{text}{clean(reason, max(room - len(text + more), LEAST_REASON))}{more}"
+    return f"{text}{_whole_words(reason, max(room - len(text + more), LEAST_REASON))}{more}"
+
+
+def _whole_words(text: str, limit: int) -> str:
+    """The words of `text` that `limit` characters have room for."""
+    if len(text) <= limit:
+        return text
+    words = text[:limit].rpartition(" ")[0].rstrip(" ,;:")
+    return f"{words or text[: limit - 1]}…"
 
 
 def _alike(one: Failure, other: Failure) -> bool:

@@ -56,10 +56,15 @@ class SimpleEndpoint:
         self._seen_as = ""
         self._bound = ""
         self._service_route: Tuple[str, ...] = ()
-        self.judged = False
         self._challenges: Dict[int, digest.Challenge] = {}
+        self._taken: Set[int] = set()
         self._given_up: Set[int] = set()
         self._counts: Dict[str, int] = {}
+
+    @property
+    def judged(self) -> bool:
+        """Whether the server has taken the password."""
+        return bool(self._taken)
 
     # ------------------------------------------------------------ activities
 
@@ -253,7 +258,7 @@ class SimpleEndpoint:
             self._learn_address(response)
             status = response.status
             if status not in (401, 407):
-                self.judged |= bool(self._challenges)
+                self._taken.update(self._challenges)
                 return response
             try:
                 challenge = digest.choose(response.all(CHALLENGE_HEADER[status]))
@@ -264,6 +269,8 @@ class SimpleEndpoint:
                 break
             self._challenges[status] = challenge
             answered.append(status)
+        if status in self._taken:  # the password is right; it is the nonces that nobody takes
+            raise status_error(response)
         # The log-off must not try the password again.
         self._given_up.add(status)
         self._challenges.pop(status, None)

@@ -159,7 +159,7 @@ def test_records_of_services_without_tls_are_not_asked_for_under_tls(host: Host,
     with NameServer(scripts, host.address, 53) as server:
         result = host.check("-H", POOL, "--accounts", path, "--discover", "--timeout", "5")
     assert result.code == 2, result.stdout
-    assert "cannot find a SIP service of contoso.example" in result.first_line
+    assert "no SIP service of contoso.example" in result.first_line
     assert not {name for name, _, _ in server.asked} & set(plain)
     assert tap.heard == []
 

@@ -153,7 +153,7 @@ REFUSED_BY_THE_POOL = (
     _row("mustchange", "CONTOSO\\mustchange must change its password at the next logon: Set-ADUser -Identity mustchange "
          "-ChangePasswordAtLogon $false."),
     _row("switchedoff", "sip:switchedoff@contoso.example is switched off for SIP (msRTCSIP-UserEnabled FALSE): Set-CsUser "
-         "-Identity sip:switchedoff@contoso.example -Enabled $true."),
+         "-Identity sip:switchedoff@contoso.example -Enabled $true.", proof=False),
     _row("nobody", "{server} knows no account with sip:nobody@contoso.example or CONTOSO\\nobody: check the address, or "
          "create the test user (New-ADUser, then Enable-CsUser)."),
     _row("fine", "{server} finds CONTOSO\\fine enabled, unlocked and not expired: the stored password is wrong, or the "

@@ -213,10 +213,14 @@ def refused(uri: str, state: str = "WARNING") -> Tuple[int, str]:
 
 
 def waiting(uri: str, done: Finished, state: str) -> Tuple[int, str]:
-    """The verdict when a refused password is held back; the time is that of `done`."""
-    time_of_day = TIME.search(done.first_line)
-    assert time_of_day is not None, done.first_line
-    return failed(uri, f"No attempt, refused since {time_of_day.group()}", state)
+    """The verdict when a refused password is held back; the time is that of `done`.
+
+    The first line may have no room for all of it.
+    """
+    time_of_day = TIME.search(done.lines[4])
+    assert time_of_day is not None, done.stdout
+    code, text = failed(uri, f"No attempt, refused since {time_of_day.group()}", state)
+    return code, text if text in done.first_line else text.replace(" UTC", "…")
 
 
 def options(uri: str, ca: Optional[Path], bind: Optional[str], *more: str) -> List[str]:

@@ -40,7 +40,7 @@ from ..tiny_nameserver import (
 DOMAIN = "contoso.example"
 INTERNAL, EDGE, SIPS = (f"{name}.{DOMAIN}" for name in ("_sipinternaltls._tcp", "_sip._tls", "_sips._tcp"))
 POOL = "pool01.contoso.example"
-NOT_FOUND = f"cannot find a SIP service of {DOMAIN}: "
+NOT_FOUND = f"no SIP service of {DOMAIN}: "
 
 
 def first(limit: int) -> int:

@@ -271,14 +271,14 @@ def test_a_nonce_that_the_server_has_forgotten_since_is_exchanged_without_being_
     assert [nonces(request) for request in server.requests("REGISTER")] == [[], ["n1"], ["n1"], ["n2"]]
 
 
-def test_a_password_that_is_refused_later_is_tried_twice_at_most() -> None:
+def test_a_password_that_was_taken_is_not_what_is_wrong_later_and_is_tried_twice_at_most() -> None:
     turns = [challenge(407, "n1"), ok(), *(challenge(407, f"m{number}") for number in range(10))]
     server = TinyServer(PUBLISH=turns)
     with server, endpoint(server) as user:
         finish(user.publish(MARKER, BEN, lambda: None, soon()))
         with pytest.raises(PresenceError) as error:
             finish(user.publish(MARKER, BEN, lambda: None, soon()))
-    assert error.value.cause is Cause.REFUSED_CREDENTIALS
+    assert error.value.cause is Cause.STATUS
     assert passwords(server.requests("PUBLISH")[2:]) == 2
 
 

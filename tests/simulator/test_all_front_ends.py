@@ -133,6 +133,27 @@ def test_a_way_that_is_not_replicated_is_named_by_both_of_its_ends(simulate: Sta
     assert words in result.lines
 
 
+def test_a_way_that_is_not_replicated_is_no_mistake_of_ours_where_not_all_go_at_once(simulate: Start) -> None:
+    # The seventh waits for a slot; the sixth must not have logged off while it is still listened to there.
+    pool = simulate(f"not-replicated@{places(7)[6]}", options=listening(7))
+    result = check(pool, places(7), "--timeout", "6")
+    assert result.code == 2
+    assert f"1 of 7 front ends of {POOL} fails: 127.0.0.7 to 127.0.0.6" in result.first_line
+    assert all(healthy(result, 7).values())
+
+
+def test_a_front_end_that_refuses_what_the_others_take_is_named(simulate: Start, tmp_path: Path) -> None:
+    pool = simulate("wrong-password@127.0.0.3", options=listening(4))
+    for _ in range(2):  # nothing is held against the password
+        result = check(pool, places(4), "--state-dir", str(tmp_path / "state"))
+        assert result.code == 2
+        assert f"1 of 4 front ends of {POOL} fails: 127.0.0.3" in result.first_line
+        assert [name for name, well in healthy(result, 4).items() if not well] == ["127.0.0.3"]
+        assert any(
+            line.startswith("127.0.0.3: refuses what other front ends have just taken.") for line in result.lines
+        )
+
+
 def test_where_all_fail_the_pool_is_named(simulate: Start) -> None:
     pool = simulate("service-unavailable", options=listening(3))
     result = check(pool, places(3), "--front-ends-critical", "5")
