@@ -308,8 +308,8 @@ def test_a_lone_dot_declines_the_service() -> None:
 def test_when_all_hosts_are_refused_the_reasons_are_told() -> None:
     script = srv("0 0 5061 sip.evil.example.", "0 0 0 sip.contoso.example.")
     assert fault({EDGE: script}) == (
-        "no SRV records (_sipinternaltls._tcp, _sips._tcp); "
-        f"only sip.contoso.example, without a port and sip.evil.example, outside of {DOMAIN} (_sip._tls)"
+        f"only sip.contoso.example, without a port and sip.evil.example, outside of {DOMAIN} (_sip._tls); "
+        "no SRV records (_sipinternaltls._tcp, _sips._tcp)"
     )
 
 
