@@ -101,7 +101,7 @@ def test_a_check_that_follows_a_redirect_anywhere_is_caught(monkeypatch: pytest.
 
 
 def test_a_check_that_tries_a_refused_password_at_the_next_front_end_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("check_lync_presence.front_ends._Pool._refused", False)
+    monkeypatch.setattr("check_lync_presence.front_ends._Pool.refused", False)
     with pytest.raises(AssertionError, match="a refused password was tried again"):
         play(b"lync all wrong-password")
 
