@@ -50,7 +50,7 @@ def attempt(settings: Settings, context: Optional[ssl.SSLContext], world: World,
         outcome = presence_round_trip(timed, context, world._replace(failed=failed, accepted=accepted.append))
     except BaseException:  # whatever else went wrong: the server has counted the refusal
         for account in accounts:
-            if account.uri in refusals:
+            if account.uri in refusals and account.uri not in accepted:
                 guard.remember(account, world.now())
         raise
     signed_in = [item.user for item in outcome.activities if item.name == REGISTER and item.seconds is not None]

@@ -35,6 +35,10 @@ async def round_trips(run: Run, located: Located) -> Outcome:
         untried = len(stations) - len(outcomes)
         remark = f"The other {untried} front ends were not tried, so as not to lock an account out."
         return refused._replace(server="", remarks=(*refused.remarks, *([remark] if untried else [])))
+    outcomes = [
+        outcome or _not_tried(station, "Not tried: another front end had refused the password before it proved right.")
+        for station, outcome in zip(stations, results)
+    ]
     failures = [_here(failure)._replace(server=outcome.server) for outcome in outcomes for failure in outcome.failures]
     failures += [
         path.failure._replace(server=outcome.server)
@@ -87,7 +91,7 @@ class _Pool:
     def refused(self) -> bool:
         """Whether a password is wrong as far as anybody knows."""
         trips = [station.trip for station in self._stations]
-        return any(trip.refused for trip in trips) and not any(trip.proven for trip in trips)
+        return bool(set().union(*(trip.refused for trip in trips)).difference(*(trip.accepted for trip in trips)))
 
     async def run(self) -> List[Optional[Outcome]]:
         """The Outcome of each front end, None for one that was not tried."""
@@ -105,8 +109,7 @@ class _Pool:
                 finally:
                     self._to_come -= 1
                     self._slots.give()
-            failure = _no_time(REGISTER, "Not tried: the other front ends took all the time.")
-            return Outcome(station.trip.target, (failure,), (), None, None, None, server=station.name)
+            return _not_tried(station, "Not tried: the other front ends took all the time.")
         finally:
             station.trip.over.open()
             station.left.open()
@@ -169,6 +172,10 @@ def _raised(result: Any) -> Any:
 def _here(failure: Failure) -> Failure:
     """A failure of one front end among others: what it refuses and they take is not the account's fault."""
     return failure._replace(cause=Cause.REFUSED_HERE) if failure.cause is Cause.REFUSED_CREDENTIALS else failure
+
+
+def _not_tried(station: _Station, text: str) -> Outcome:
+    return Outcome(station.trip.target, (_no_time(REGISTER, text),), (), None, None, None, server=station.name)
 
 
 def _no_time(activity: str, text: str) -> Failure:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ssl
 from functools import partial
-from typing import Awaitable, Callable, Dict, List, Optional, Protocol, Sequence, Tuple
+from typing import Awaitable, Callable, Dict, List, Optional, Protocol, Sequence, Set, Tuple
 
 from .locate import Located, Pick, Server, few, locate
 from .lync.association import AuthHeader
@@ -59,7 +59,8 @@ LOG_OFF_LIMIT = 5.0
 class Endpoint(Protocol):
     """A user's end of a dialect: one method an activity. All raise PresenceError; `remarks` concern any verdict.
 
-    `judged`: whether the server has seen what proves who the user is, and found it right.
+    `judged`: whether the server has seen what proves who the user is, and found it right; `took_password`: whether that
+    was the password.
     """
 
     agent: UserAgent
@@ -69,6 +70,8 @@ class Endpoint(Protocol):
 
     @property
     def judged(self) -> bool: ...
+    @property
+    def took_password(self) -> bool: ...
     @property
     def mute(self) -> bool: ...
     @property
@@ -208,7 +211,7 @@ class RoundTrip:
 
     `signed_in` opens when the passwords of both are known to be right: when they have signed in, or, where the server
     asked for none, at the end; `over` when the notification has come or never will. Either opens when the round trip
-    has failed, too. `refused` is true as soon as a password was, while the other user may still sign in.
+    has failed, too. `refused` are the users whose password was, at once, while the other user may still sign in.
     """
 
     def __init__(self, run: Run, publisher_at: Located, subscriber_at: Located) -> None:
@@ -231,7 +234,7 @@ class RoundTrip:
         self._notified_after: Optional[float] = None
         self._expires: Optional[CertificateEnd] = None
         self._dialect = settings.spoken
-        self.refused = False
+        self.refused: Set[str] = set()
         self.signed_in = Gate()
         self.over = Gate()
 
@@ -253,8 +256,13 @@ class RoundTrip:
         return asked or self._world.clock() - self._first_connection < MUTE_AFTER
 
     @property
+    def accepted(self) -> Set[str]:
+        """The users whose passwords have been found right here."""
+        return {account.uri for account, endpoint in self._endpoints.items() if endpoint.took_password}
+
+    @property
     def proven(self) -> bool:
-        """Whether the passwords of both have been found right here."""
+        """Whether both have shown here who they are."""
         return len(self._endpoints) == len(self._places) and all(each.judged for each in self._endpoints.values())
 
     @property
@@ -270,9 +278,8 @@ class RoundTrip:
                 try:
                     await self._transaction()
                 finally:
-                    for account, endpoint in self._in_order():
-                        if endpoint.judged:
-                            self._world.accepted(account.uri)
+                    for user in self.accepted:
+                        self._world.accepted(user)
                     self.signed_in.open()
                     self.over.open()
                 await afterwards()
@@ -622,9 +629,8 @@ class RoundTrip:
             if not isinstance(error, Cancelled):
                 self._activities[index] = over
                 if name != UNREGISTER:
-                    # Some SIMPLE servers say 403 to a wrong password.
-                    forbidden = name == REGISTER and error.status == 403 and self._dialect == "simple"
-                    self.refused |= forbidden or error.cause is Cause.REFUSED_CREDENTIALS
+                    if error.cause is Cause.REFUSED_CREDENTIALS or error.detail == "PASSWORD":
+                        self.refused.add(account.uri)
                     self._world.failed(self._of(name, account.uri, error))
             raise
         self._activities[index] = started._replace(ended=self._run.since_start(), details=details or ())

@@ -14,6 +14,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 import pytest
 from nagiosplugin.error import Timeout
 
+from check_lync_presence import attempt as module
 from check_lync_presence import directory
 from check_lync_presence.attempt import attempt
 from check_lync_presence.directory import Answer, DirectoryError, Finding, Report
@@ -26,7 +27,7 @@ from check_lync_presence.stop import Stopped
 
 from .commands import ACCOUNTS, BEN_PASSWORD, Simulator, environment, run_check, write_accounts
 from .loopback import Server
-from .samples import ANN, BEN, settings
+from .samples import ANN, BEN, failure, settings
 from .simple.tiny_server import LaxServer
 from .tiny_directory import directory as a_directory
 from .tiny_pool import TinyPool
@@ -121,6 +122,21 @@ def test_a_password_that_was_refused_before_the_run_came_to_no_end_is_not_tried_
     tried = pool.tried
     assert causes(pool.run(told)) == [(Cause.HELD_BACK, ANN.uri)]
     assert pool.tried == tried
+
+
+def test_what_one_front_end_refuses_and_another_takes_is_not_held_back_however_the_run_ends(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(told: Settings, _: object, world: World) -> Outcome:
+        world.failed(failure(Cause.REFUSED_CREDENTIALS, user=ANN.uri))
+        world.accepted(ANN.uri)
+        raise Stopped
+
+    monkeypatch.setattr(module, "presence_round_trip", run)
+    with pytest.raises(Stopped):
+        attempt(pool.settings, None, pool._world, Deadline(pool.settings.timeout, time.monotonic))
+    monkeypatch.undo()
+    assert pool.run().success
 
 
 def test_a_refused_password_is_not_tried_again(pool: Pool) -> None:

@@ -28,6 +28,7 @@ from .sign_in import sign_in
 _METHODS = "INVITE, MESSAGE, INFO, SUBSCRIBE, OPTIONS, BYE, CANCEL, NOTIFY, ACK, REFER, BENOTIFY"
 _ROAMING_SELF = "vnd-microsoft-roaming-self"
 _ENHANCED = "msrtc-event-categories"
+_WITH_PASSWORD = ("NTLM", "Kerberos")  # ways to sign in of which a wrong password would have been refused
 
 MAX_SKEW = 300.0  # MS-SIPAE: Kerberos tolerates 5 minutes, NTLM 15
 MAX_HEARD = 100  # notifications that are kept: what was told of another marker may be asked for later
@@ -63,6 +64,7 @@ class LyncEndpoint:
         self._options = options
         self._signed_in = False
         self.judged = False
+        self.took_password = False
         self._guard: Optional[AssociationGuard] = None
         self._opaque_contact = agent.token(10)
         self._register_dialog = self._dialog(account.uri)
@@ -92,6 +94,7 @@ class LyncEndpoint:
             raise
         response, self._guard, self._signed_in = signed_in.response, signed_in.guard, True
         self.judged = True
+        self.took_password = signed_in.scheme in _WITH_PASSWORD
         skew = abs(signed_in.clock_difference or 0.0)
         if skew > MAX_SKEW:
             self.remarks.append(f"The clocks of the server and of this host are {skew / 60:.0f} minutes apart.")

@@ -57,14 +57,16 @@ class SimpleEndpoint:
         self._bound = ""
         self._service_route: Tuple[str, ...] = ()
         self._challenges: Dict[int, digest.Challenge] = {}
-        self._taken: Set[int] = set()
+        self._taken: Set[Tuple[int, str]] = set()
         self._given_up: Set[int] = set()
         self._counts: Dict[str, int] = {}
 
     @property
     def judged(self) -> bool:
-        """Whether the server has taken the password."""
-        return bool(self._taken)
+        """Whether the server has taken the password, wherever it asked for it."""
+        return bool(self._taken) and not self._given_up
+
+    took_password = judged
 
     # ------------------------------------------------------------ activities
 
@@ -77,6 +79,10 @@ class SimpleEndpoint:
             deadline,
         )
         raise_redirect(response)
+        if response.status == 403 and self._challenges:
+            forbidden = status_error(response)
+            forbidden.detail = "PASSWORD"  # some servers say so of a wrong one
+            raise forbidden
         _expect_success(response, "REGISTER")
         self.registered = True
         self._service_route = tuple(part for value in response.all("Service-Route") for part in split_list(value))
@@ -258,7 +264,8 @@ class SimpleEndpoint:
             self._learn_address(response)
             status = response.status
             if status not in (401, 407):
-                self._taken.update(self._challenges)
+                if status < 300:
+                    self._taken.update((asked, known.realm) for asked, known in self._challenges.items())
                 return response
             try:
                 challenge = digest.choose(response.all(CHALLENGE_HEADER[status]))
@@ -269,7 +276,7 @@ class SimpleEndpoint:
                 break
             self._challenges[status] = challenge
             answered.append(status)
-        if status in self._taken:  # the password is right; it is the nonces that nobody takes
+        if (status, challenge.realm) in self._taken:  # the password is right; it is the nonces that nobody takes
             raise status_error(response)
         # The log-off must not try the password again.
         self._given_up.add(status)

@@ -255,6 +255,33 @@ def test_a_password_that_a_proxy_has_refused_is_not_shown_to_it_when_the_user_le
     assert passwords(server.requests("REGISTER")) == 0
 
 
+@pytest.mark.parametrize("status", [403, 408, 500, 503])
+def test_an_error_does_not_say_that_the_password_was_right(status: int) -> None:
+    script = [challenge(401, "n1"), (status, ())]
+    with TinyServer(REGISTER=script) as server, endpoint(server) as user:
+        with pytest.raises(PresenceError) as error:
+            finish(user.register(soon()))
+        assert not user.took_password
+    assert error.value.detail == ("PASSWORD" if status == 403 else "")
+
+
+def test_a_403_before_anybody_has_asked_for_the_password_says_nothing_of_it() -> None:
+    assert error_of(TinyServer(REGISTER=[(403, ())]), register).detail == ""
+
+
+@pytest.mark.parametrize("first", [challenge(407, "n1"), challenge(401, "n1")])
+def test_a_refusal_elsewhere_counts_although_the_password_was_taken_before(first: Answer) -> None:
+    publications = [challenge(401, f"m{number}") for number in range(3)]
+    other = (first[0], tuple((name, value.replace("contoso.example", "registrar", 1)) for name, value in first[1]))
+    with TinyServer(REGISTER=[other, ok()], PUBLISH=publications) as server, endpoint(server) as user:
+        finish(user.register(soon()))
+        assert user.took_password
+        with pytest.raises(PresenceError) as error:
+            finish(publish(user))
+        assert not user.took_password
+    assert error.value.cause is Cause.REFUSED_CREDENTIALS
+
+
 def test_a_password_is_judged_when_the_server_has_taken_it() -> None:
     with LaxServer() as server, endpoint(server) as user:
         finish(user.register(soon()))

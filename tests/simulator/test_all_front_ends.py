@@ -154,6 +154,14 @@ def test_a_front_end_that_refuses_what_the_others_take_is_named(simulate: Start,
         )
 
 
+def test_what_two_front_ends_have_against_two_users_hides_nothing(simulate: Start, tmp_path: Path) -> None:
+    faults = ("account-not-allowed=subscriber@127.0.0.1", "wrong-password=publisher@127.0.0.2")
+    result = check(simulate(*faults, options=listening(4)), places(4), "--state-dir", str(tmp_path / "state"))
+    assert result.code == 2
+    assert f"2 of 4 front ends of {POOL} fail: 127.0.0.1, 127.0.0.2" in result.first_line
+    assert [name for name, well in healthy(result, 4).items() if well] == ["127.0.0.3", "127.0.0.4"]
+
+
 def test_where_all_fail_the_pool_is_named(simulate: Start) -> None:
     pool = simulate("service-unavailable", options=listening(3))
     result = check(pool, places(3), "--front-ends-critical", "5")
