@@ -125,8 +125,8 @@ class Network:
 class World(NamedTuple):
     """What a run takes from outside: a monotonic clock, the time of day, random hexadecimal digits, the host's name.
 
-    `watch` is told of every activity when it begins and when it is over, `failed` of every failure at once, `accepted` of
-    every user whose password was found right, `notified` of a latency and of how long the notification took
+    `watch` is told of every activity when it begins and when it is over, `failed` of every failure at once, `accepted`
+    of every user whose password was found right, `notified` of a latency and of how long the notification took
     (outcome.Outcome), `ends` of the certificate of every server, `credentials` of everything that is sent in the place
     of a password. `log`, if not None, collects the messages.
     """

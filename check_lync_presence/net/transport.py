@@ -365,7 +365,7 @@ async def _receive(sock: socket.socket, deadline: Deadline) -> bytes:
 
 def tls_error(error: OSError, address: Address, server_name: str, deadline: Deadline) -> TlsError:
     """What a handshake that ended with `error` is to be called. `deadline` was its limit."""
-    if isinstance(error, TimeoutError):
+    if isinstance(error, (TimeoutError, socket.timeout)):  # two until Python 3.10
         return TlsError(f"no answer to the TLS handshake with {address} within {deadline.span} s", "TIMEOUT")
     if isinstance(error, ssl.SSLCertVerificationError):
         fault = _VERIFY_FAULTS.get(error.verify_code) or f"is not trusted: {error.verify_message.rstrip('.')}"
